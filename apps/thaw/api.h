@@ -1,0 +1,42 @@
+// The daemon's control API as the commands use it: requests, and what its errors mean to a person.
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "client.h"
+
+namespace thaw::cli {
+
+// Where a function is in the API: /2015-03-31/functions/NAME.
+std::string function_target(std::string_view name);
+
+// A 2xx answer's JSON object; an answer of any other status becomes an Error with the daemon's own words.
+Result<boost::json::object> get_object(Client& client, const std::string& target);
+Result<boost::json::object> object_of(const Response& response);
+Error error_of(const Response& response);
+
+// Every function's configuration, page after page.
+Status for_each_function(Client& client, const std::function<void(const boost::json::object&)>& visit);
+Result<std::vector<std::string>> function_names(Client& client);
+
+// A not_found about a function, with the nearest names that exist; any other error as it is.
+Error with_suggestions(Client& client, std::string_view name, Error error);
+
+// Fields of an object that another program wrote: missing or of another type gives the default.
+std::string text_field(const boost::json::object& object, std::string_view key);
+std::uint64_t count_field(const boost::json::object& object, std::string_view key);
+const boost::json::object& object_field(const boost::json::object& object, std::string_view key);
+// "python3 app.py" or "thaw-onnx (question-answering)".
+std::string command_text(const boost::json::object& thaw);
+
+// One JSON value on standard output, indented.
+void print_json(const boost::json::value& value);
+
+}  // namespace thaw::cli

@@ -1,0 +1,73 @@
+// The commands that talk to the daemon. Each returns the process's exit status, having said on standard error why when
+// it is not 0.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "client.h"
+#include "terminal.h"
+
+namespace thaw::cli {
+
+enum ExitStatus : int { kExitOk = 0, kExitError = 1, kExitUsage = 2, kExitInterrupted = 130 };
+enum class Output : std::uint8_t { human, json };
+
+// What every command gets. Ownership: borrowed by the command for its run.
+struct Session {
+  Client client;
+  Terminal terminal;
+  Output output = Output::human;
+
+  bool json() const { return output == Output::json; }
+};
+
+// Prints the error (as JSON with --json) and gives kExitError.
+int report(const Session& session, const Error& error);
+
+struct DeployOptions {
+  std::string path;
+  std::string name;
+  std::optional<std::uint32_t> memory_mb;
+  std::optional<std::uint32_t> timeout_s;
+  std::optional<std::uint32_t> concurrency;
+  std::vector<std::string> environment;  // "NAME=value"
+  std::vector<std::string> settings;     // "key=value" of the manifest
+};
+int run_deploy(Session& session, const DeployOptions& options);
+
+struct InvokeOptions {
+  std::string name;
+  std::string path = "/";
+  std::string method;               // empty: POST with data, GET without
+  std::optional<std::string> data;  // text, "@FILE" or "-"
+  std::vector<std::string> headers;
+  std::vector<std::string> query;
+  bool include_head = false;
+};
+int run_invoke(Session& session, const InvokeOptions& options);
+
+struct ListOptions {
+  bool names_only = false;
+};
+int run_list(Session& session, const ListOptions& options);
+int run_describe(Session& session, const std::string& name);
+
+struct DeleteOptions {
+  std::vector<std::string> names;
+  bool yes = false;
+};
+int run_delete(Session& session, const DeleteOptions& options);
+
+struct LogsOptions {
+  std::string name;
+  bool follow = false;
+  std::uint64_t lines = 100;
+};
+int run_logs(Session& session, const LogsOptions& options);
+
+int run_status(Session& session);
+
+}  // namespace thaw::cli

@@ -1,0 +1,135 @@
+// `thaw deploy`: plan the package, check what can be checked here, then stream it to the daemon.
+#include <signal.h>
+
+#include <algorithm>
+#include <boost/json/value.hpp>
+#include <cstdio>
+#include <utility>
+
+#include "api.h"
+#include "commands.h"
+#include "deploy_request.h"
+#include "package.h"
+#include "text.h"
+
+namespace thaw::cli {
+namespace json = boost::json;
+namespace {
+
+volatile sig_atomic_t interrupted = 0;
+
+void on_interrupt(int) { interrupted = 1; }
+
+// While it lives, ctrl-C and SIGTERM end the upload in good order instead of the process.
+class InterruptGuard {
+ public:
+  InterruptGuard() {
+    struct sigaction action {};
+    action.sa_handler = &on_interrupt;
+    sigaction(SIGINT, &action, &old_int_);
+    sigaction(SIGTERM, &action, &old_term_);
+  }
+  ~InterruptGuard() {
+    sigaction(SIGINT, &old_int_, nullptr);
+    sigaction(SIGTERM, &old_term_, nullptr);
+  }
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+
+ private:
+  struct sigaction old_int_ {};
+  struct sigaction old_term_ {};
+};
+
+Result<Response> upload(Session& session, const PackagePlan& plan, const std::string& target) {
+  PackageReader reader(plan);
+  ProgressBar bar(session.terminal, "Uploading", plan.bytes);
+  Request request{.method = "PUT", .target = target};
+  request.headers.emplace_back("Content-Type", "application/zip");
+  if (!plan.zip_path.empty()) request.body_bytes = plan.bytes;
+  request.body = [&](std::span<char> into) {
+    bar.update(reader.bytes_read());
+    return reader.read(into);
+  };
+  request.keep_going = [&]() -> Status {
+    bar.update(reader.bytes_read());
+    if (interrupted == 0) return {};
+    if (reader.bytes_read() < plan.bytes) {
+      return Error{ErrorKind::unavailable, "interrupted; nothing was deployed", "Client.Interrupted"};
+    }
+    return Error{ErrorKind::unavailable,
+                 "interrupted while the daemon was checking the package; `thaw list` shows "
+                 "whether it was deployed",
+                 "Client.Interrupted"};
+  };
+  const InterruptGuard guard;
+  return session.client.send(request);
+}
+
+// A request that shows the function at work.
+std::string try_line(const json::object& thaw, const std::string& url) {
+  std::string base = url;
+  while (base.ends_with('/')) base.pop_back();
+  if (text_field(thaw, "Task") == "question-answering") {
+    return "curl -G " + shell_quote(base + "/question") +
+           " --data-urlencode 'question=What is the color of my car now?'"
+           " --data-urlencode 'context=My car used to be blue but I painted red'";
+  }
+  return "curl " + shell_quote(base + "/");
+}
+
+void print_deployed(const Session& session, const json::object& function, bool created) {
+  const json::object& thaw = object_field(function, "Thaw");
+  const std::string name = text_field(function, "FunctionName");
+  const std::string url = text_field(thaw, "Url");
+  const std::string host_url = text_field(thaw, "HostUrl");
+  std::string out = session.terminal.out(Color::green, created ? "deployed" : "updated") + " " +
+                    session.terminal.out(Color::bold, printable(name)) + "\n\n";
+  const auto line = [&](const char* label, const std::string& value) {
+    if (value.empty()) return;
+    out += "  " + std::string(label);
+    out.append(10 - std::string_view(label).size(), ' ');
+    out += printable(value) + "\n";
+  };
+  line(text_field(thaw, "Engine").empty() ? "command" : "engine", command_text(thaw));
+  line("code", human_bytes(count_field(function, "CodeSize")));
+  line("memory", std::to_string(count_field(function, "MemorySize")) + " MB");
+  line("timeout", std::to_string(count_field(function, "Timeout")) + " s");
+  line("url", url);
+  line("", host_url);
+  out += "\nTry it:\n\n";
+  if (!url.empty()) out += "  " + try_line(thaw, url) + "\n";
+  out += "  thaw logs " + name + " --follow\n";
+  std::fwrite(out.data(), 1, out.size(), stdout);
+}
+
+Result<std::pair<Response, json::object>> deploy(Session& session, const DeployOptions& options) {
+  ASSIGN_OR_RETURN(PackagePlan plan, plan_package(options.path));
+  ASSIGN_OR_RETURN(const DeployRequest request, check_deploy(plan, options));
+  if (!session.json()) {
+    for (const std::string& note : plan.notes) std::fprintf(stderr, "%s\n", printable(note).c_str());
+  }
+  std::string target = "/thaw/v1/functions/" + percent_encode(request.name) + "/package";
+  if (!request.overrides.empty()) target += "?config=" + percent_encode(request.overrides);
+  ASSIGN_OR_RETURN(Response response, upload(session, plan, target));
+  ASSIGN_OR_RETURN(json::object function, object_of(response));
+  return std::make_pair(std::move(response), std::move(function));
+}
+
+}  // namespace
+
+int run_deploy(Session& session, const DeployOptions& options) {
+  Result<std::pair<Response, json::object>> deployed = deploy(session, options);
+  if (!deployed.ok()) {
+    report(session, deployed.error());
+    return deployed.error().code == "Client.Interrupted" ? kExitInterrupted : kExitError;
+  }
+  if (session.json()) {
+    print_json(deployed->second);
+  } else {
+    print_deployed(session, deployed->second, deployed->first.status == 201);
+  }
+  return kExitOk;
+}
+
+}  // namespace thaw::cli

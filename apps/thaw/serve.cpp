@@ -1,0 +1,189 @@
+#include "serve.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <thread>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "control/catalog.h"
+#include "gateway/gateway.h"
+#include "http/server.h"
+#include "observe/function_log.h"
+#include "pool/pool.h"
+#include "sandbox/spawner_client.h"
+#include "serve_privileges.h"
+
+namespace thaw::cli {
+namespace {
+
+using namespace std::chrono_literals;
+
+// What ending every environment may take at shutdown.
+constexpr auto kEnvironmentsEndMax = 10s;
+constexpr rlim_t kDescriptorsWanted = 65536;
+
+int fail(const Error& error) {
+  std::fprintf(stderr, "thaw serve: %s\n", error.message.c_str());
+  return 1;
+}
+
+sandbox::SpawnerOptions spawner_options(const ServeConfig& config) {
+  sandbox::SpawnerOptions options;
+  options.spawner_path = config.spawner;
+  options.stub_path = (std::filesystem::path(config.spawner).parent_path() / "thaw-stub").string();
+  options.engine_folder = config.engines;
+  options.cgroup_name = sandbox::cgroup_name_for(config.data);
+  options.log_level = config.log_level;
+  return options;
+}
+
+// Connections, function pipes and cgroup files all cost descriptors.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::min(limit.rlim_max, std::max(limit.rlim_cur, kDescriptorsWanted));
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+sigset_t stop_signals() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+// The unprivileged half, wired. Members are destroyed from the last to the first.
+class Daemon {
+ public:
+  Daemon(const ServeConfig& config, std::string data_folder, sandbox::LaunchedSpawner spawner)
+      : config_(config), data_folder_(std::move(data_folder)), loops_(config.threads), spawner_(std::move(spawner)) {}
+
+  Status open(UniqueFd listener) {
+    ASSIGN_OR_RETURN(catalog_, control::Catalog::open(data_folder_));
+    observe::LogLimits log_limits;
+    log_limits.file_bytes_max = config_.log_file_max_mb << 20;
+    log_limits.total_bytes_max = config_.logs_max_mb << 20;
+    ASSIGN_OR_RETURN(logs_, observe::FunctionLogs::open(data_folder_ + "/logs", log_limits));
+    spawner_.set_on_spawner_lost([this] {
+      log::error("spawner_lost");
+      spawner_lost_ = true;
+      ::kill(::getpid(), SIGTERM);
+    });
+    pool::PoolLimits pool_limits;
+    pool_limits.memory_bytes_max = config_.memory_max_mb << 20;
+    pool_limits.starts_at_once_max = std::max(4U, 2 * std::thread::hardware_concurrency());
+    pool_limits.freeze_after = std::chrono::milliseconds(config_.freeze_after_ms);
+    pool_.emplace(
+        spawner_, *logs_, loops_,
+        [this](const std::string& code_sha256) -> Result<pool::Package> {
+          ASSIGN_OR_RETURN(control::Catalog::PackageHold held, catalog_->hold_package(code_sha256));
+          return pool::Package{std::move(held.folder), std::move(held.hold)};
+        },
+        pool_limits);
+    gateway::GatewayOptions options;
+    options.version = THAW_VERSION;
+    options.listen_host =
+        config_.listen_host.find(':') == std::string::npos ? config_.listen_host : "[" + config_.listen_host + "]";
+    options.data_folder = config_.data;
+    options.body_bytes_max = config_.body_max_mb << 20;
+    options.upload_bytes_max = config_.upload_max_mb << 20;
+    options.memory_bytes_max = pool_limits.memory_bytes_max;
+    options.started_at = std::chrono::steady_clock::now();
+    gateway_.emplace(*catalog_, *pool_, *logs_, options);
+    http::ServerLimits limits;
+    limits.header_bytes_max = std::size_t{config_.header_max_kb} << 10;
+    limits.connections_max = config_.connections_max;
+    server_.emplace(loops_, limits, [this](http::Exchange& exchange) { return gateway_->handle(exchange); });
+    loops_.start();
+    RETURN_IF_ERROR(server_->listen_unix(data_folder_ + "/control.sock", 0660));
+    ASSIGN_OR_RETURN(port_, server_->listen_on(std::move(listener)));
+    gateway_->set_port(port_);
+    return {};
+  }
+
+  std::uint16_t port() const { return port_; }
+  std::size_t functions() const { return catalog_->count(); }
+
+  // Lets invocations finish, for at most drain_s or until a second signal; then ends everything.
+  int close() {
+    const sigset_t signals = stop_signals();
+    server_->stop_accepting();
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(config_.drain_s);
+    while (server_->connections() > 0 && std::chrono::steady_clock::now() < until && !spawner_lost_) {
+      const timespec pause{0, 10'000'000};
+      if (::sigtimedwait(&signals, nullptr, &pause) > 0) break;
+    }
+    const std::size_t cut = server_->connections();
+    server_->cut_off();
+    const bool ended = pool_->stop(kEnvironmentsEndMax);
+    const Status cleared = spawner_.shut_down(kEnvironmentsEndMax);
+    logs_->flush();
+    loops_.stop();
+    log::info("stopped connections_cut={} environments_ended={}", cut, ended);
+    return spawner_lost_ || !cleared.ok() ? 1 : 0;
+  }
+
+ private:
+  const ServeConfig& config_;
+  const std::string data_folder_;
+  std::atomic<bool> spawner_lost_{false};
+  std::uint16_t port_ = 0;
+  std::unique_ptr<control::Catalog> catalog_;
+  std::unique_ptr<observe::FunctionLogs> logs_;
+  http::Loops loops_;
+  sandbox::SpawnerClient spawner_;
+  std::optional<pool::Pool> pool_;
+  std::optional<gateway::Gateway> gateway_;
+  std::optional<http::Server> server_;
+};
+
+Result<sandbox::LaunchedSpawner> start_privileged_half(const ServeConfig& config) {
+  if (config.spawner.empty()) {
+    return Error{ErrorKind::unsupported, "thaw-spawner was not found beside thaw: give its path with --spawner"};
+  }
+  return sandbox::launch_spawner(spawner_options(config));
+}
+
+}  // namespace
+
+int run_serve(const ServeConfig& config) {
+  log::configure("thaw", config.log_level.c_str());
+  if (::geteuid() != 0) {
+    return fail({ErrorKind::forbidden,
+                 "must be started as root: it needs namespaces and cgroups to make sandboxes. Try: sudo thaw serve\n"
+                 "(The half that serves requests gives root up at once; see `thaw serve --help`, --user.)"});
+  }
+  ::signal(SIGPIPE, SIG_IGN);
+  auto data = prepare_data(config);
+  if (!data.ok()) return fail(data.error());
+  auto listener = http::bind_tcp(config.listen_host, config.listen_port);
+  if (!listener.ok()) return fail(listener.error());
+  raise_descriptor_limit();
+  auto spawner = start_privileged_half(config);
+  if (!spawner.ok()) return fail(spawner.error());
+  // From here on there are threads to come: none of them takes the signals that the main one waits for.
+  const sigset_t signals = stop_signals();
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  if (const Status dropped = drop_privileges(config); !dropped.ok()) return fail(dropped.error());
+
+  Daemon daemon(config, data->folder, std::move(*spawner));
+  if (const Status opened = daemon.open(std::move(*listener)); !opened.ok()) {
+    const int failed = fail(opened.error());
+    // Environments cannot exist yet, and half-open members have nothing to lose.
+    ::_exit(failed);
+  }
+  std::fprintf(stderr, "thaw %s serves %zu function%s on http://%s:%u (data in %s)\n", THAW_VERSION, daemon.functions(),
+               daemon.functions() == 1 ? "" : "s", config.listen_host.c_str(), daemon.port(), config.data.c_str());
+  int signal = 0;
+  ::sigwait(&signals, &signal);
+  log::info("stopping signal={}", signal);
+  return daemon.close();
+}
+
+}  // namespace thaw::cli

@@ -1,0 +1,91 @@
+# thaw_library(NAME DEPS ...): one folder of src/ becomes the target thaw_NAME.
+#   foo.cpp, foo.h     the library
+#   foo_test.cpp       all tests of the folder make one GoogleTest program, NAME_tests
+#   foo_fuzz.cpp       a libFuzzer target, foo_fuzz; in ordinary builds the same
+#                      file is linked with a replayer that runs its corpus
+#                      (tests/fuzz/corpus/foo/) as a test
+# thaw_app(NAME DEPS ...): one folder of apps/ becomes the program NAME.
+
+find_package(Threads REQUIRED)
+
+add_library(thaw_options INTERFACE)
+target_compile_options(thaw_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
+  -Woverloaded-virtual -Wold-style-cast -Wno-missing-field-initializers)
+target_include_directories(thaw_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
+target_compile_definitions(thaw_options INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_BOOST_COROUTINE)
+target_link_libraries(thaw_options INTERFACE Threads::Threads)
+if(CMAKE_BUILD_TYPE STREQUAL "Debug")
+  # Plain -O0 makes Asio and Beast too slow to test with.
+  target_compile_options(thaw_options INTERFACE -O1 -g1)
+elseif(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
+  target_compile_options(thaw_options INTERFACE -g1)
+endif()
+if(THAW_SANITIZE)
+  list(JOIN THAW_SANITIZE "," sanitizers)
+  target_compile_options(thaw_options INTERFACE -fsanitize=${sanitizers} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(thaw_options INTERFACE -fsanitize=${sanitizers})
+  if("address" IN_LIST THAW_SANITIZE)
+    target_sources(thaw_options INTERFACE ${CMAKE_SOURCE_DIR}/tests/lsan_suppressions.cpp)
+  endif()
+endif()
+if(THAW_FUZZ)
+  target_compile_options(thaw_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=function
+    -fno-sanitize-recover=all)
+  target_link_options(thaw_options INTERFACE -fsanitize=address,undefined)
+endif()
+
+# Programs and tests find each other by these paths at test time.
+set(THAW_TEST_DEFINITIONS THAW_SOURCE_DIR="${CMAKE_SOURCE_DIR}" THAW_BINARY_DIR="${CMAKE_BINARY_DIR}")
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+if(NOT THAW_FUZZ)
+  find_package(GTest REQUIRED)
+endif()
+
+function(thaw_library name)
+  cmake_parse_arguments(ARG "" "" "DEPS;TEST_DEPS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS *.cpp)
+  file(GLOB tests CONFIGURE_DEPENDS *_test.cpp)
+  file(GLOB fuzzers CONFIGURE_DEPENDS *_fuzz.cpp)
+  list(REMOVE_ITEM sources ${tests} ${fuzzers} "")
+  if(sources)
+    add_library(thaw_${name} STATIC ${sources})
+    target_link_libraries(thaw_${name} PUBLIC thaw_options ${ARG_DEPS})
+  else()
+    add_library(thaw_${name} INTERFACE)
+    target_link_libraries(thaw_${name} INTERFACE thaw_options ${ARG_DEPS})
+  endif()
+  if(tests AND NOT THAW_FUZZ)
+    add_executable(${name}_tests ${tests})
+    target_compile_definitions(${name}_tests PRIVATE ${THAW_TEST_DEFINITIONS})
+    target_link_libraries(${name}_tests PRIVATE thaw_${name} ${ARG_TEST_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
+    add_test(NAME ${name}_tests COMMAND ${name}_tests)
+    set_tests_properties(${name}_tests PROPERTIES TIMEOUT 300 LABELS unit)
+  endif()
+  foreach(fuzzer ${fuzzers})
+    get_filename_component(target ${fuzzer} NAME_WE)
+    string(REPLACE "_fuzz" "" corpus ${target})
+    add_executable(${target} ${fuzzer})
+    target_link_libraries(${target} PRIVATE thaw_${name})
+    if(THAW_FUZZ)
+      target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+    else()
+      target_sources(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests/fuzz/replay_main.cpp)
+      add_test(NAME ${target}_corpus COMMAND ${target} ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${corpus})
+      set_tests_properties(${target}_corpus PROPERTIES TIMEOUT 120 LABELS unit)
+    endif()
+  endforeach()
+endfunction()
+
+function(thaw_app name)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS *.cpp)
+  file(GLOB tests CONFIGURE_DEPENDS *_test.cpp)
+  list(REMOVE_ITEM sources ${tests} "")
+  add_executable(${name} ${sources})
+  target_link_libraries(${name} PRIVATE thaw_options ${ARG_DEPS})
+endfunction()

@@ -1,0 +1,227 @@
+#include "control/sql_catalog.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <ctime>
+#include <mutex>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/uuid.h"
+#include "control/entry_path.h"
+#include "control/function_index.h"
+#include "control/function_table.h"
+#include "control/package_store.h"
+#include "model/manifest.h"
+
+namespace thaw::control {
+namespace {
+
+constexpr std::size_t kListMax = 10000;
+
+// As Lambda writes it: 2026-01-31T12:00:00.000+0000.
+std::string timestamp_now() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  std::tm utc{};
+  ::gmtime_r(&now.tv_sec, &utc);
+  char text[64];
+  const std::size_t length = std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
+  std::snprintf(text + length, sizeof(text) - length, ".%03d+0000", static_cast<int>(now.tv_nsec / 1000000));
+  return text;
+}
+
+// One daemon a data folder: the lock goes with the process that holds it.
+Result<UniqueFd> lock_folder(const std::string& data_folder) {
+  const std::string path = data_folder + "/lock";
+  ASSIGN_OR_RETURN(UniqueFd fd, sys::open(path, O_RDWR | O_CREAT, 0600));
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return sys::errno_error(path);
+    char holder[32] = {};
+    const ssize_t length = ::pread(fd.get(), holder, sizeof(holder) - 1, 0);
+    const std::string who =
+        length > 1 ? " (process " + std::string(holder, static_cast<std::size_t>(length - 1)) + ")" : "";
+    return Error{ErrorKind::conflict, "another thaw daemon" + who + " uses the data folder " + data_folder +
+                                          ": stop it, or name another folder with --data"};
+  }
+  if (::ftruncate(fd.get(), 0) != 0) return sys::errno_error(path);
+  RETURN_IF_ERROR(sys::pwrite_all(fd, std::to_string(::getpid()) + "\n", 0));
+  return fd;
+}
+
+bool has_file(const UnpackedPackage& package, std::string_view path) {
+  for (const PackageEntry& entry : package.entries) {
+    if (entry.path == path)
+      return entry.type == PackageEntry::Type::file || entry.type == PackageEntry::Type::executable;
+  }
+  return false;
+}
+
+bool has_model(const UnpackedPackage& package) {
+  for (const PackageEntry& entry : package.entries) {
+    if (entry.path.ends_with(".onnx") && entry.path.find('/') == std::string::npos) return true;
+  }
+  return false;
+}
+
+Error no_manifest(const UnpackedPackage& package) {
+  std::string message = "the package has no thaw.toml at its top, and is no model folder (model.onnx and config.json)";
+  for (const PackageEntry& entry : package.entries) {
+    const std::size_t slash = entry.path.find('/');
+    if (slash != std::string::npos && entry.path.substr(slash + 1) == model::kManifestFile) {
+      message += "; the one in \"" + shown_name(entry.path.substr(0, slash)) +
+                 "\" does not count: zip what is in that folder, not the folder";
+      break;
+    }
+  }
+  return invalid_argument(std::move(message));
+}
+
+Result<std::string> manifest_text(const PackageStore::Staged& staged) {
+  if (!has_file(staged.content, model::kManifestFile)) {
+    if (!has_file(staged.content, "model.onnx") || !has_file(staged.content, "config.json"))
+      return no_manifest(staged.content);
+    return std::string(model::kBareModelManifest);
+  }
+  ASSIGN_OR_RETURN(const UniqueFd fd,
+                   sys::openat(staged.folder, std::string(model::kManifestFile), O_RDONLY | O_NOFOLLOW));
+  return sys::read_fd(fd, model::kManifestBytesMax, model::kManifestFile);
+}
+
+// Ownership: the lock of the data folder, the database, the packages. Lock order: commit_mutex_ before all others.
+class SqlCatalog final : public Catalog {
+ public:
+  explicit SqlCatalog(CatalogOptions options) : options_(std::move(options)) {}
+
+  Status open(const std::string& data_folder) {
+    RETURN_IF_ERROR(sys::make_directories(data_folder));
+    ASSIGN_OR_RETURN(lock_, lock_folder(data_folder));
+    ASSIGN_OR_RETURN(table_, FunctionTable::open_sqlite(data_folder + "/catalog.db"));
+    RETURN_IF_ERROR(table_->load([this](model::FunctionRecord record) { index_.put(std::move(record)); }));
+    PackageStore::Options store{.intake = options_.intake,
+                                .removal_delay = options_.removal_delay,
+                                .is_referenced = [this](const std::string& sha) { return index_.references(sha); },
+                                .commit_lock = &commit_mutex_};
+    ASSIGN_OR_RETURN(packages_, PackageStore::open(data_folder, std::move(store)));
+    return packages_->remove_unreferenced();
+  }
+
+  std::shared_ptr<const model::FunctionRecord> find(std::string_view name) const override { return index_.find(name); }
+
+  Result<Page> list(const std::string& marker, std::size_t count_max) const override {
+    if (count_max == 0 || count_max > kListMax) {
+      return invalid_argument("a page must have 1 to " + std::to_string(kListMax) + " functions");
+    }
+    return index_.list(marker, count_max);
+  }
+
+  std::size_t count() const override { return index_.count(); }
+
+  Result<model::FunctionRecord> deploy(const Deploy& request) override {
+    ASSIGN_OR_RETURN(const PackageStore::Staged staged, packages_->unpack(request.package_path));
+    ASSIGN_OR_RETURN(model::FunctionRecord record, describe(request, staged));
+    step("unpacked");
+    RETURN_IF_ERROR(packages_->sync(staged));
+    step("synced");
+    RecordPointer before;
+    {
+      const std::lock_guard lock(commit_mutex_);
+      RETURN_IF_ERROR(packages_->place(staged));
+      step("placed");
+      if (auto status = table_->put(record); !status) {
+        packages_->collect(record.code_sha256);
+        return not_written(status.error());
+      }
+      step("recorded");
+      before = index_.put(record);
+    }
+    if (before != nullptr && before->code_sha256 != record.code_sha256) packages_->collect(before->code_sha256);
+    return record;
+  }
+
+  Status remove(std::string_view name) override {
+    RecordPointer before;
+    {
+      const std::lock_guard lock(commit_mutex_);
+      before = index_.find(name);
+      if (before == nullptr) return Error{ErrorKind::not_found, "there is no function \"" + shown_name(name) + "\""};
+      if (auto status = table_->erase(before->config.name); !status) return not_written(status.error());
+      step("erased");
+      index_.erase(name);
+    }
+    packages_->collect(before->code_sha256);
+    return {};
+  }
+
+  std::string new_upload_path() override { return packages_->new_upload_path(); }
+
+  Result<PackageHold> hold_package(const std::string& code_sha256) override {
+    auto held = packages_->hold(code_sha256);
+    if (!held && held.error().kind == ErrorKind::not_found && index_.references(code_sha256)) {
+      log::error("package_missing sha256={}", code_sha256);
+      return Error{ErrorKind::corrupt, "the function's package is missing from the data folder: deploy it again"};
+    }
+    return held;
+  }
+
+ private:
+  void step(std::string_view name) const {
+    if (options_.at_step) options_.at_step(name);
+  }
+
+  // The database's own message names files of the host: it is for the log.
+  static Error not_written(const Error& error) {
+    log::error("catalog_not_written error=\"{}\"", error.message);
+    if (error.kind == ErrorKind::unavailable) return error;
+    return {error.kind, "the catalog could not be written; the daemon's log says why"};
+  }
+
+  Result<model::FunctionRecord> describe(const Deploy& request, const PackageStore::Staged& staged) const {
+    if (!request.name.empty()) RETURN_IF_ERROR(model::check_function_name(request.name));
+    ASSIGN_OR_RETURN(const std::string manifest, manifest_text(staged));
+    ASSIGN_OR_RETURN(model::FunctionConfig config, model::read_manifest({.manifest = manifest,
+                                                                         .overrides = request.overrides,
+                                                                         .package_bytes = staged.content.bytes}));
+    if (!request.name.empty()) {
+      if (!config.name.empty() && folded_name(config.name) != folded_name(request.name)) {
+        return invalid_argument("the function is deployed as \"" + request.name +
+                                "\", but its thaw.toml says name = \"" + config.name +
+                                "\": make them the same, or leave one out");
+      }
+      config.name = request.name;
+    }
+    RETURN_IF_ERROR(model::check_function_name(config.name));
+    if (config.engine == model::kEngineOnnx &&
+        (!has_model(staged.content) || !has_file(staged.content, "config.json"))) {
+      return invalid_argument("the engine thaw-onnx needs a model (model.onnx) and config.json at the package's top");
+    }
+    return model::FunctionRecord{.config = std::move(config),
+                                 .code_sha256 = staged.content.sha256,
+                                 .code_bytes = staged.content.bytes,
+                                 .revision_id = random_uuid(),
+                                 .last_modified = timestamp_now()};
+  }
+
+  const CatalogOptions options_;
+  UniqueFd lock_;
+  FunctionIndex index_;
+  std::mutex commit_mutex_;
+  std::unique_ptr<FunctionTable> table_;    // used under commit_mutex_ once open
+  std::unique_ptr<PackageStore> packages_;  // last: its thread uses all of the above
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Catalog>> open_catalog(const std::string& data_folder, CatalogOptions options) {
+  auto catalog = std::make_unique<SqlCatalog>(std::move(options));
+  RETURN_IF_ERROR(catalog->open(data_folder));
+  return std::unique_ptr<Catalog>(std::move(catalog));
+}
+
+Result<std::unique_ptr<Catalog>> Catalog::open(const std::string& data_folder) { return open_catalog(data_folder, {}); }
+
+}  // namespace thaw::control

@@ -1,0 +1,275 @@
+#include "gateway/control_api.h"
+
+#include <fcntl.h>
+
+#include <boost/asio/redirect_error.hpp>
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+#include <charconv>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "gateway/answers.h"
+#include "gateway/function_json.h"
+#include "gateway/off_loop.h"
+#include "gateway/route.h"
+
+namespace thaw::gateway {
+namespace {
+
+constexpr std::size_t kListItemsMax = 10000;
+constexpr std::size_t kListItemsDefault = 50;  // Lambda's
+constexpr std::size_t kTailBytesMax = 8 << 20;
+constexpr std::size_t kTailBytesDefault = 64 << 10;
+constexpr std::size_t kUploadPieceBytes = 1 << 20;
+constexpr unsigned kFollowersMax = 64;
+constexpr std::chrono::milliseconds kFollowEvery{200};
+constexpr std::string_view kFunctions = "/2015-03-31/functions";
+constexpr std::string_view kThawFunctions = "/thaw/v1/functions/";
+
+std::string value_of(const std::vector<std::pair<std::string, std::string>>& query, std::string_view name) {
+  for (const auto& [key, value] : query) {
+    if (key == name) return value;
+  }
+  return {};
+}
+
+Result<std::size_t> number_of(const std::vector<std::pair<std::string, std::string>>& query, std::string_view name,
+                              std::size_t otherwise, std::size_t max) {
+  const std::string text = value_of(query, name);
+  if (text.empty()) return otherwise;
+  std::size_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < 1 || number > max) {
+    return invalid_argument(std::string(name) + " must be a number from 1 to " + std::to_string(max));
+  }
+  return number;
+}
+
+Error no_method() { return {ErrorKind::invalid_argument, "this path does not take that method"}; }
+Error no_function(const std::string& name) { return {ErrorKind::not_found, "Function not found: " + name}; }
+
+http::Task<Status> answer_json(http::Exchange& exchange, int status, const boost::json::object& body) {
+  const std::string text = boost::json::serialize(body) + "\n";
+  co_return co_await exchange.respond({.status = status, .body = text});
+}
+
+std::uint64_t own_memory_mb() {
+  const auto status = sys::read_file("/proc/self/statm", 256);
+  if (!status.ok()) return 0;
+  const std::size_t space = status->find(' ');
+  return std::strtoull(status->c_str() + space, nullptr, 10) * 4096 >> 20;
+}
+
+}  // namespace
+
+Status check_control_caller(const http::Peer& peer, const http::RequestHead& request) {
+  if (peer.unix_socket) return {};
+  if (!peer.loopback) {
+    return Error{ErrorKind::forbidden, "the control API answers on the Unix socket and on loopback only"};
+  }
+  if (!is_loopback_host(request.fields.find("host"))) {
+    return Error{ErrorKind::forbidden, "the control API answers only when the Host field names localhost"};
+  }
+  const std::string_view site = request.fields.find("sec-fetch-site");
+  if (request.fields.has("origin") || (!site.empty() && site != "none")) {
+    return Error{ErrorKind::forbidden,
+                 "the control API takes no requests from web pages (Origin or Sec-Fetch-Site was sent)"};
+  }
+  return {};
+}
+
+ControlApi::ControlApi(control::Catalog& catalog, pool::Pool& pool, observe::FunctionLogs& logs,
+                       const GatewayOptions& options)
+    : catalog_(catalog), pool_(pool), logs_(logs), options_(options) {}
+
+ControlApi::~ControlApi() { workers_.join(); }
+
+http::Task<> ControlApi::handle(http::Exchange& exchange, std::string_view target) {
+  Status done = check_control_caller(exchange.peer(), exchange.request());
+  if (done.ok()) done = co_await dispatch(exchange, target);
+  if (!done.ok() && !exchange.responded() && !exchange.client_gone()) {
+    if (http_status(done.error().kind) >= 500) log::error("control_request_failed error={}", done.error().message);
+    co_await answer_control_error(exchange, done.error());
+  }
+}
+
+http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_view target) {
+  const auto split = http::split_target(target);
+  if (!split.ok()) co_return split.error();
+  const auto query = http::parse_query(split->query);
+  if (!query.ok()) co_return query.error();
+  const std::string_view method = exchange.request().method;
+  std::string_view path = split->path;
+  if (path == "/thaw/v1/status") {
+    if (method != "GET") co_return no_method();
+    co_return co_await status(exchange);
+  }
+  if (path == kFunctions || path == std::string(kFunctions) + "/") {
+    if (method != "GET") co_return no_method();
+    co_return co_await list(exchange, *query);
+  }
+  const bool own = path.substr(0, kThawFunctions.size()) == kThawFunctions;
+  if (own || path.substr(0, kFunctions.size() + 1) == std::string(kFunctions) + "/") {
+    path.remove_prefix(own ? kThawFunctions.size() : kFunctions.size() + 1);
+    const std::size_t slash = path.find('/');
+    const auto name = http::percent_decode(path.substr(0, slash));
+    if (!name.ok()) co_return name.error();
+    if (!http::is_utf8(*name)) co_return invalid_argument("the function's name is not UTF-8");
+    const std::string_view rest = slash == std::string_view::npos ? std::string_view() : path.substr(slash);
+    if (!own && rest.empty() && method == "GET") co_return co_await describe(exchange, *name);
+    if (!own && rest.empty() && method == "DELETE") co_return co_await remove(exchange, *name);
+    if (own && rest == "/package" && method == "PUT") co_return co_await deploy(exchange, *name, *query);
+    if (own && rest == "/logs" && method == "GET") co_return co_await logs(exchange, *name, *query);
+    if (rest.empty() || rest == "/package" || rest == "/logs") co_return no_method();
+  }
+  co_return Error{ErrorKind::not_found, "the control API has no such path"};
+}
+
+http::Task<Status> ControlApi::list(http::Exchange& exchange, const Query& query) {
+  const auto count = number_of(query, "MaxItems", kListItemsDefault, kListItemsMax);
+  if (!count.ok()) co_return count.error();
+  const auto page =
+      co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.list(value_of(query, "Marker"), *count); });
+  if (!page.ok()) co_return page.error();
+  boost::json::array functions;
+  for (const auto& record : page->functions)
+    functions.push_back(function_configuration(record, options_.listen_host, port_));
+  boost::json::object body{{"Functions", std::move(functions)}};
+  if (!page->next_marker.empty()) body["NextMarker"] = page->next_marker;
+  co_return co_await answer_json(exchange, 200, body);
+}
+
+http::Task<Status> ControlApi::describe(http::Exchange& exchange, const std::string& name) {
+  const auto record = catalog_.find(name);
+  if (record == nullptr) co_return no_function(name);
+  const boost::json::object body{{"Configuration", function_configuration(*record, options_.listen_host, port_)},
+                                 {"Thaw", function_environments(pool_.view(record->config.name))}};
+  co_return co_await answer_json(exchange, 200, body);
+}
+
+http::Task<Status> ControlApi::deploy(http::Exchange& exchange, const std::string& name, const Query& query) {
+  control::Catalog::Deploy request;
+  if (name != "-") request.name = name;
+  request.overrides = value_of(query, "config");
+  request.package_path = catalog_.new_upload_path();
+  Status received = co_await receive_upload(exchange, request.package_path);
+  if (!received.ok()) {
+    co_await off_loop(workers_, exchange.loop(), [&] { return sys::remove_tree(request.package_path).ok(); });
+    co_return received;
+  }
+  const bool existed = catalog_.find(name) != nullptr;
+  const auto record = co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.deploy(request); });
+  if (!record.ok()) co_return record.error();
+  // The revision before is not lent any more; its running invocations finish.
+  pool_.retire(record->config.name);
+  log::info("function_deployed name={} bytes={}", record->config.name, record->code_bytes);
+  co_return co_await answer_json(exchange, existed ? 200 : 201,
+                                 function_configuration(*record, options_.listen_host, port_));
+}
+
+http::Task<Status> ControlApi::receive_upload(http::Exchange& exchange, const std::string& path) {
+  if (!exchange.set_body_bytes_max(options_.upload_bytes_max)) {
+    exchange.close_after();
+    co_return Error{ErrorKind::too_large, "the package is larger than " +
+                                              std::to_string(options_.upload_bytes_max >> 20) + " MB (upload_max_mb)"};
+  }
+  auto file =
+      co_await off_loop(workers_, exchange.loop(), [&] { return sys::open(path, O_WRONLY | O_CREAT | O_EXCL, 0600); });
+  if (!file.ok()) co_return file.error();
+  std::string pending;
+  for (;;) {
+    const auto piece = co_await exchange.read_body();
+    if (!piece.ok()) co_return piece.error();
+    pending.append(*piece);
+    if (pending.size() >= kUploadPieceBytes || (piece->empty() && !pending.empty())) {
+      Status written = co_await off_loop(workers_, exchange.loop(), [&] { return sys::write_all(*file, pending); });
+      if (!written.ok()) {
+        exchange.close_after();
+        if (written.error().kind == ErrorKind::unavailable) {
+          co_return Error(ErrorKind::unavailable, "the disk is full: free space below " + options_.data_folder);
+        }
+        co_return written;
+      }
+      pending.clear();
+    }
+    if (piece->empty()) co_return Status();
+  }
+}
+
+http::Task<Status> ControlApi::remove(http::Exchange& exchange, const std::string& name) {
+  const auto record = catalog_.find(name);
+  if (record == nullptr) co_return no_function(name);
+  Status removed = co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.remove(name); });
+  if (!removed.ok()) co_return removed;
+  pool_.retire(record->config.name);
+  const Status forgotten =
+      co_await off_loop(workers_, exchange.loop(), [&] { return logs_.remove(record->config.name); });
+  if (!forgotten.ok())
+    log::warn("function_log_not_removed name={} error={}", record->config.name, forgotten.error().message);
+  log::info("function_deleted name={}", record->config.name);
+  co_return co_await exchange.respond({.status = 204});
+}
+
+http::Task<Status> ControlApi::logs(http::Exchange& exchange, const std::string& name, const Query& query) {
+  const auto record = catalog_.find(name);
+  if (record == nullptr) co_return no_function(name);
+  const auto bytes = number_of(query, "bytes", kTailBytesDefault, kTailBytesMax);
+  if (!bytes.ok()) co_return bytes.error();
+  const auto tail =
+      co_await off_loop(workers_, exchange.loop(), [&] { return logs_.tail(record->config.name, *bytes); });
+  if (!tail.ok()) co_return tail.error();
+  if (value_of(query, "follow") != "1") {
+    co_return co_await exchange.respond({.content_type = "text/plain; charset=utf-8", .body = tail->text});
+  }
+  if (followers_.fetch_add(1) >= kFollowersMax) {
+    --followers_;
+    co_return Error{ErrorKind::overloaded,
+                    "more than " + std::to_string(kFollowersMax) + " clients follow logs: retry later"};
+  }
+  Status done = co_await exchange.start_stream({.content_type = "text/plain; charset=utf-8"});
+  if (done.ok()) done = co_await exchange.write_stream(tail->text);
+  if (done.ok()) done = co_await follow_log(exchange, record->config.name, tail->position);
+  --followers_;
+  co_return done;
+}
+
+http::Task<Status> ControlApi::follow_log(http::Exchange& exchange, const std::string& name, std::uint64_t position) {
+  using Clock = std::chrono::steady_clock;
+  boost::asio::basic_waitable_timer<Clock, boost::asio::wait_traits<Clock>, http::Executor> timer(
+      exchange.loop().executor());
+  while (!exchange.client_gone() && exchange.keep_alive() && catalog_.find(name) != nullptr) {
+    timer.expires_after(kFollowEvery);
+    boost::system::error_code error;
+    co_await timer.async_wait(boost::asio::redirect_error(http::use_task, error));
+    const auto more =
+        co_await off_loop(workers_, exchange.loop(), [&] { return logs_.since(name, position, kTailBytesMax); });
+    if (!more.ok()) co_return more.error();
+    position = more->position;
+    if (Status sent = co_await exchange.write_stream(more->text); !sent.ok()) co_return sent;
+  }
+  co_return co_await exchange.finish_stream();
+}
+
+http::Task<Status> ControlApi::status(http::Exchange& exchange) {
+  const pool::PoolView view = pool_.view();
+  const auto uptime =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - options_.started_at);
+  const boost::json::object body{
+      {"Version", options_.version},
+      {"UptimeSeconds", uptime.count()},
+      {"Listen", options_.listen_host + ":" + std::to_string(port_)},
+      {"DataFolder", options_.data_folder},
+      {"Functions", catalog_.count()},
+      {"Environments",
+       boost::json::object{
+           {"Starting", view.starting}, {"Idle", view.idle}, {"Busy", view.busy}, {"Frozen", view.frozen}}},
+      {"Queued", view.queued},
+      {"MemoryAdmittedMb", view.memory_admitted_bytes >> 20},
+      {"MemoryMaxMb", options_.memory_bytes_max >> 20},
+      {"ServerMemoryMb", own_memory_mb()},
+  };
+  co_return co_await answer_json(exchange, 200, body);
+}
+
+}  // namespace thaw::gateway

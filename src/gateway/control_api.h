@@ -1,0 +1,73 @@
+// The control API: Lambda's paths and shapes where they overlap, Thaw's own under /thaw/v1/.
+//
+//   PUT    /thaw/v1/functions/NAME/package?config=TOML   deploy a zip (NAME "-": the manifest's)
+//   GET    /2015-03-31/functions?Marker=&MaxItems=       list
+//   GET    /2015-03-31/functions/NAME                    describe
+//   DELETE /2015-03-31/functions/NAME
+//   GET    /thaw/v1/functions/NAME/logs?follow=1&bytes=N
+//   GET    /thaw/v1/status
+//
+// Who may call: anyone on the Unix socket (its file mode decides); over TCP only from loopback, with a Host that names
+// loopback and nothing that a browser adds for a page, so that no web page can deploy code.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/thread_pool.hpp>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "control/catalog.h"
+#include "http/server.h"
+#include "observe/function_log.h"
+#include "pool/pool.h"
+
+namespace thaw::gateway {
+
+struct GatewayOptions {
+  std::string version;
+  std::string listen_host = "127.0.0.1";
+  std::string data_folder;
+  std::uint64_t body_bytes_max = 0;             // of requests to functions; 0 is no bound
+  std::uint64_t upload_bytes_max = 4ULL << 30;  // of a package
+  std::uint64_t memory_bytes_max = 0;           // that the pool admits, for status
+  std::chrono::steady_clock::time_point started_at{};
+};
+
+// Refuses callers over TCP that are not local programs. Errors: forbidden, saying what to do.
+Status check_control_caller(const http::Peer& peer, const http::RequestHead& request);
+
+// Ownership: borrows all it is given. Threads: handle() on any loop; file I/O runs on two worker threads.
+class ControlApi {
+ public:
+  ControlApi(control::Catalog& catalog, pool::Pool& pool, observe::FunctionLogs& logs, const GatewayOptions& options);
+  ~ControlApi();
+
+  http::Task<> handle(http::Exchange& exchange, std::string_view target);
+  void set_port(std::uint16_t port) { port_ = port; }
+
+ private:
+  using Query = std::vector<std::pair<std::string, std::string>>;
+
+  http::Task<Status> dispatch(http::Exchange& exchange, std::string_view target);
+  http::Task<Status> list(http::Exchange& exchange, const Query& query);
+  http::Task<Status> describe(http::Exchange& exchange, const std::string& name);
+  http::Task<Status> deploy(http::Exchange& exchange, const std::string& name, const Query& query);
+  http::Task<Status> receive_upload(http::Exchange& exchange, const std::string& path);
+  http::Task<Status> remove(http::Exchange& exchange, const std::string& name);
+  http::Task<Status> logs(http::Exchange& exchange, const std::string& name, const Query& query);
+  http::Task<Status> follow_log(http::Exchange& exchange, const std::string& name, std::uint64_t position);
+  http::Task<Status> status(http::Exchange& exchange);
+
+  control::Catalog& catalog_;
+  pool::Pool& pool_;
+  observe::FunctionLogs& logs_;
+  const GatewayOptions& options_;
+  std::atomic<std::uint16_t> port_{0};
+  boost::asio::thread_pool workers_{2};
+  std::atomic<unsigned> followers_{0};
+};
+
+}  // namespace thaw::gateway

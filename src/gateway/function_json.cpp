@@ -1,0 +1,87 @@
+#include "gateway/function_json.h"
+
+#include <boost/json/array.hpp>
+
+namespace thaw::gateway {
+namespace {
+
+unsigned nibble(char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : (c | 32) - 'a' + 10); }
+
+}  // namespace
+
+std::string base64_of_hex(std::string_view hex) {
+  static constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string bytes;
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
+    bytes += static_cast<char>(nibble(hex[i]) * 16 + nibble(hex[i + 1]));
+  std::string out;
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    const auto at = [&](std::size_t k) { return k < bytes.size() ? static_cast<unsigned char>(bytes[k]) : 0U; };
+    const unsigned word = at(i) << 16 | at(i + 1) << 8 | at(i + 2);
+    out += kAlphabet[word >> 18];
+    out += kAlphabet[word >> 12 & 63];
+    out += i + 1 < bytes.size() ? kAlphabet[word >> 6 & 63] : '=';
+    out += i + 2 < bytes.size() ? kAlphabet[word & 63] : '=';
+  }
+  return out;
+}
+
+boost::json::object function_configuration(const model::FunctionRecord& record, const std::string& host,
+                                           std::uint16_t port) {
+  const model::FunctionConfig& config = record.config;
+  boost::json::object variables;
+  for (const auto& [name, value] : config.environment) variables[name] = value;
+  boost::json::array command;
+  for (const std::string& argument : config.command) command.emplace_back(argument);
+  const std::string at = ":" + std::to_string(port);
+  boost::json::object thaw{
+      {"Engine", config.engine},
+      {"Task", config.task},
+      {"Command", std::move(command)},
+      {"Concurrency", config.concurrency},
+      {"EnvironmentsMax", config.environments_max},
+      {"QueueMax", config.queue_max},
+      {"IdleSeconds", config.idle_s},
+      {"InitTimeoutSeconds", config.init_timeout_s},
+      {"ReadinessPath", config.readiness_path},
+      {"Port", config.port},
+      {"Url", "http://" + host + at + "/fn/" + config.name + "/"},
+      {"HostUrl", "http://" + config.name + ".localhost" + at + "/"},
+  };
+  return {
+      {"FunctionName", config.name},
+      {"FunctionArn", "arn:aws:lambda:us-east-1:000000000000:function:" + config.name},
+      {"CodeSize", record.code_bytes},
+      {"CodeSha256", base64_of_hex(record.code_sha256)},
+      {"Timeout", config.timeout_s},
+      {"MemorySize", config.memory_mb},
+      {"LastModified", record.last_modified},
+      {"Version", "$LATEST"},
+      {"RevisionId", record.revision_id},
+      {"State", "Active"},
+      {"LastUpdateStatus", "Successful"},
+      {"PackageType", "Zip"},
+      {"Architectures", boost::json::array{"x86_64"}},
+      {"EphemeralStorage", boost::json::object{{"Size", config.ephemeral_mb}}},
+      {"Environment", boost::json::object{{"Variables", std::move(variables)}}},
+      {"Thaw", std::move(thaw)},
+  };
+}
+
+boost::json::object function_environments(const pool::FunctionView& view) {
+  boost::json::array environments;
+  for (const pool::EnvironmentView& one : view.environments) {
+    environments.push_back(boost::json::object{
+        {"Id", one.id},
+        {"State", std::string(pool::to_string(one.state))},
+        {"Inflight", one.inflight},
+        {"Invocations", one.invocations},
+        {"AgeSeconds", one.age.count()},
+        {"MemoryPeakMb", (one.memory_peak_bytes + (1 << 20) - 1) >> 20},
+        {"InitMs", static_cast<double>(one.init_took.count()) / 1000.0},
+    });
+  }
+  return {{"Environments", std::move(environments)}, {"Queued", view.queued}};
+}
+
+}  // namespace thaw::gateway

@@ -1,0 +1,59 @@
+#include "gateway/gateway.h"
+
+#include "base/uuid.h"
+#include "gateway/answers.h"
+
+namespace thaw::gateway {
+
+Gateway::Gateway(control::Catalog& catalog, pool::Pool& pool, observe::FunctionLogs& logs, GatewayOptions options)
+    : catalog_(catalog), pool_(pool), options_(options), control_(catalog, pool, logs, options_) {}
+
+// Not a coroutine: the way of every invocation leads through here.
+http::Task<> Gateway::handle(http::Exchange& exchange) {
+  const http::RequestHead& request = exchange.request();
+  auto route = gateway::route(request.fields.find("host"), request.target);
+  if (route.ok() && route->kind == RouteKind::function) return invoke(exchange, *route);
+  return answer_own(exchange, std::move(route));
+}
+
+http::Task<> Gateway::answer_own(http::Exchange& exchange, Result<Route> route) {
+  if (!route.ok()) {
+    co_await answer_error(exchange, route.error(), random_uuid());
+    co_return;
+  }
+  switch (route->kind) {
+    case RouteKind::function:
+      co_return co_await invoke(exchange, *route);
+    case RouteKind::function_redirect:
+      co_return co_await redirect(exchange, *route);
+    case RouteKind::control:
+      co_return co_await control_.handle(exchange, route->target);
+    case RouteKind::health:
+      co_await exchange.respond({.body = "{\"status\":\"ok\"}\n"});
+      co_return;
+    case RouteKind::home:
+      co_return co_await home(exchange);
+    case RouteKind::unknown:
+      break;
+  }
+  const Error unknown(ErrorKind::not_found,
+                      "nothing is served here: functions answer at /fn/NAME/ and at NAME.localhost");
+  co_await answer_error(exchange, unknown, random_uuid());
+}
+
+http::Task<> Gateway::redirect(http::Exchange& exchange, const Route& route) {
+  // Relative links of the function's pages need the slash.
+  std::string location = "/fn/" + std::string(route.function_name) + "/";
+  if (const std::size_t query = route.target.find('?'); query != std::string_view::npos)
+    location += route.target.substr(query);
+  const std::string fields = "Location: " + location + "\r\n";
+  co_await exchange.respond({.status = 307, .body = "{}\n", .extra_fields = fields});
+}
+
+http::Task<> Gateway::home(http::Exchange& exchange) {
+  const std::string body = "{\"name\":\"thaw\",\"version\":" + json_quoted(options_.version) +
+                           ",\"functions\":\"/fn/NAME/\",\"health\":\"/healthz\",\"status\":\"/thaw/v1/status\"}\n";
+  co_await exchange.respond({.body = body});
+}
+
+}  // namespace thaw::gateway

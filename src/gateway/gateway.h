@@ -1,0 +1,44 @@
+// The gateway: every request of every listener comes in here, is routed, and gets its answer.
+//
+//   route.h           which function, or which API
+//   invocation.cpp    a function's request: lend, forward, report
+//   control_api.h     deploy, list, describe, delete, logs, status
+//   answers.h         error bodies
+#pragma once
+
+#include <boost/asio/thread_pool.hpp>
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "control/catalog.h"
+#include "gateway/control_api.h"
+#include "gateway/route.h"
+#include "http/server.h"
+#include "observe/function_log.h"
+#include "pool/pool.h"
+
+namespace thaw::gateway {
+
+// Ownership: borrows all it is given; they outlive it. Threads: handle() on any loop.
+class Gateway {
+ public:
+  Gateway(control::Catalog& catalog, pool::Pool& pool, observe::FunctionLogs& logs, GatewayOptions options);
+
+  http::Task<> handle(http::Exchange& exchange);
+  // Known only once the listener is open.
+  void set_port(std::uint16_t port) { control_.set_port(port); }
+
+ private:
+  http::Task<> redirect(http::Exchange& exchange, const Route& route);
+  http::Task<> home(http::Exchange& exchange);
+  http::Task<> answer_own(http::Exchange& exchange, Result<Route> route);
+  http::Task<> invoke(http::Exchange& exchange, Route route);
+
+  control::Catalog& catalog_;
+  pool::Pool& pool_;
+  const GatewayOptions options_;
+  ControlApi control_;
+};
+
+}  // namespace thaw::gateway

@@ -1,0 +1,186 @@
+// The life of one invocation: an environment is lent, the exchange forwarded, the outcome reported, the environment
+// given back.
+
+#include "base/uuid.h"
+#include "gateway/answers.h"
+#include "gateway/gateway.h"
+#include "invoke/forward.h"
+#include "observe/report.h"
+
+namespace thaw::gateway {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Connection = std::unique_ptr<http::ClientConnection>;
+
+// START, END and REPORT of one invocation together.
+constexpr std::size_t kLinesBytes = 512;
+
+bool is_idempotent(std::string_view method) {
+  return method == "GET" || method == "HEAD" || method == "OPTIONS" || method == "PUT" || method == "DELETE";
+}
+
+Error exit_error(const sandbox::ExitInfo& exit, const model::FunctionConfig& config) {
+  switch (exit.reason) {
+    case sandbox::ExitReason::out_of_memory:
+      return {ErrorKind::function_failed,
+              "the function ran out of memory (memory_mb " + std::to_string(config.memory_mb) + ")",
+              "Function.OutOfMemory"};
+    case sandbox::ExitReason::signaled:
+      return {ErrorKind::function_failed, "the function was killed by signal " + std::to_string(exit.code),
+              "Function.Crashed"};
+    case sandbox::ExitReason::destroyed:
+      return {ErrorKind::unavailable, "the function's environment was ended"};
+    case sandbox::ExitReason::exited:
+      break;
+  }
+  return {ErrorKind::function_failed, "the function exited with status " + std::to_string(exit.code),
+          "Function.Exited"};
+}
+
+// One invocation that has its environment.
+class Invocation {
+ public:
+  Invocation(http::Exchange& exchange, const Route& route, const model::FunctionRecord& record, std::string request_id,
+             pool::Lease lease)
+      : exchange_(exchange),
+        route_(route),
+        config_(record.config),
+        request_id_(std::move(request_id)),
+        lease_(std::move(lease)) {}
+
+  http::Task<> run() {
+    lines_.reserve(kLinesBytes);
+    observe::append_start(lines_, request_id_, "$LATEST");
+    lease_.log().append(lines_);
+    began_ = Clock::now();
+    const invoke::ForwardOutcome outcome = co_await forward();
+    std::optional<Error> error;
+    if (!outcome.status.ok() && !outcome.client_gone) error = co_await explain(outcome.status.error());
+    report(error);
+    if (error && !outcome.answered) co_await answer_error(exchange_, *error, request_id_);
+    settle(outcome, error);
+  }
+
+ private:
+  http::Task<invoke::ForwardOutcome> forward() {
+    const http::TimePoint deadline = began_ + std::chrono::seconds(config_.timeout_s);
+    const invoke::ForwardRequest request{route_.target, route_.prefix, request_id_, deadline};
+    for (int attempt = 1;; ++attempt) {
+      connection_ = lease_.take_idle(exchange_.loop());
+      if (connection_ == nullptr) {
+        auto connected = co_await lease_.connect(exchange_.loop(), deadline);
+        if (!connected.ok()) {
+          invoke::ForwardOutcome refused;
+          refused.status = std::move(connected).error();
+          co_return refused;
+        }
+        connection_ = std::move(*connected);
+      }
+      invoke::ForwardOutcome outcome = co_await invoke::forward(exchange_, *connection_, request);
+      // A function may close a kept-alive connection just when a request is on its way.
+      const bool again =
+          attempt == 1 && outcome.may_retry && lease_.reused() && is_idempotent(exchange_.request().method);
+      if (!again || outcome.client_gone) co_return outcome;
+    }
+  }
+
+  // What the caller may know of a failed exchange.
+  http::Task<Error> explain(const Error& error) {
+    if (error.code == "Client.Stalled" || error.kind == ErrorKind::too_large ||
+        error.kind == ErrorKind::invalid_argument) {
+      Error clients = error;
+      if (error.kind == ErrorKind::timeout) clients.kind = ErrorKind::invalid_argument;
+      co_return clients;
+    }
+    if (error.kind == ErrorKind::timeout) {
+      co_return Error{ErrorKind::timeout,
+                      "the function did not answer within timeout_s (" + std::to_string(config_.timeout_s) + " s)",
+                      "Function.TimedOut"};
+    }
+    if (error.kind == ErrorKind::function_failed) co_return Error{error.kind, error.message, "Function.BadResponse"};
+    if (const auto exit = co_await lease_.exit_reason(exchange_.loop())) co_return exit_error(*exit, config_);
+    co_return Error{ErrorKind::function_failed, "the function closed the connection without a complete answer",
+                    "Function.ConnectionClosed"};
+  }
+
+  void report(const std::optional<Error>& error) {
+    lines_.clear();
+    const http::TimePoint now = Clock::now();
+    lease_.take_output(now);
+    const bool timed_out = error && error->code == "Function.TimedOut";
+    const bool out_of_memory = error && error->code == "Function.OutOfMemory";  // the peak is the limit then
+    if (timed_out)
+      lines_ += request_id_ + " Task timed out after " + std::to_string(config_.timeout_s) + ".00 seconds\n";
+    observe::append_end(lines_, request_id_);
+    observe::append_report(
+        lines_,
+        {.request_id = request_id_,
+         .duration = std::chrono::duration_cast<std::chrono::microseconds>(now - began_),
+         .memory_mb = config_.memory_mb,
+         .memory_peak_bytes = out_of_memory ? std::uint64_t{config_.memory_mb} << 20 : lease_.memory_peak_bytes(),
+         .init_duration = lease_.init_duration(),
+         .status = timed_out                                            ? "timeout"
+                   : error && error->kind == ErrorKind::function_failed ? "error"
+                                                                        : "",
+         .error_type = error && !timed_out ? std::string_view(error->code) : std::string_view()});
+    lease_.log().append(lines_);
+  }
+
+  void settle(const invoke::ForwardOutcome& outcome, const std::optional<Error>& error) {
+    const bool finished = connection_ != nullptr && connection_->answered() && connection_->body_done();
+    if (connection_ != nullptr && (!connection_->next_exchange() || !outcome.status.ok())) connection_.reset();
+    // A function that hangs may hang for ever: it is not lent again. Neither is one that takes one invocation at a time
+    // and still works for a client that went away: it would let the next one wait.
+    const bool broken = error && (error->code == "Function.TimedOut" || error->code == "Function.Crashed" ||
+                                  error->code == "Function.Exited" || error->code == "Function.OutOfMemory");
+    const bool abandoned = outcome.client_gone && !finished && config_.concurrency == 1;
+    if (broken || abandoned) {
+      lease_.retire();
+    } else {
+      lease_.give_back(std::move(connection_));
+    }
+  }
+
+  http::Exchange& exchange_;
+  const Route& route_;
+  const model::FunctionConfig& config_;
+  const std::string request_id_;
+  pool::Lease lease_;
+  Connection connection_;
+  http::TimePoint began_{};
+  std::string lines_;
+};
+
+}  // namespace
+
+http::Task<> Gateway::invoke(http::Exchange& exchange, Route route) {
+  std::string request_id = random_uuid();
+  const auto record = catalog_.find(route.function_name);
+  std::optional<Error> refused;
+  if (record == nullptr) {
+    refused = Error{ErrorKind::not_found, "there is no function " +
+                                              std::string(route.function_name.substr(0, model::kNameBytesMax)) +
+                                              ": deploy it with `thaw deploy`"};
+  } else if (options_.body_bytes_max > 0 && !exchange.set_body_bytes_max(options_.body_bytes_max)) {
+    refused = Error{ErrorKind::too_large, "the request body is larger than " +
+                                              std::to_string(options_.body_bytes_max >> 20) + " MB (body_max_mb)"};
+  }
+  if (refused) {
+    co_await answer_error(exchange, *refused, request_id);
+    co_return;
+  }
+  auto lease = pool_.try_acquire(record);
+  if (!lease) {
+    auto waited = co_await pool_.acquire(exchange, record);
+    if (!waited.ok()) {
+      if (!exchange.client_gone()) co_await answer_error(exchange, waited.error(), request_id);
+      co_return;
+    }
+    lease = std::move(*waited);
+  }
+  Invocation invocation(exchange, route, *record, std::move(request_id), *std::move(lease));
+  co_await invocation.run();
+}
+
+}  // namespace thaw::gateway

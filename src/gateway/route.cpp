@@ -1,0 +1,64 @@
+#include "gateway/route.h"
+
+#include "http/message.h"
+#include "model/function.h"
+
+namespace thaw::gateway {
+namespace {
+
+constexpr std::string_view kFunctionPrefix = "/fn/";
+constexpr std::string_view kHostSuffix = ".localhost";
+
+std::string_view without_port(std::string_view host) {
+  if (!host.empty() && host.front() == '[') return host.substr(0, host.find(']') + 1);
+  return host.substr(0, host.find(':'));
+}
+
+bool is_under(std::string_view path, std::string_view folder) { return path.substr(0, folder.size()) == folder; }
+
+}  // namespace
+
+bool is_loopback_host(std::string_view host) {
+  const std::string_view name = without_port(host);
+  if (http::iequals(name, "localhost") || name == "[::1]") return true;
+  if (name.substr(0, 4) != "127.") return false;
+  int dots = 0;
+  for (const char c : name) {
+    if (c == '.') {
+      ++dots;
+    } else if (c < '0' || c > '9') {
+      return false;
+    }
+  }
+  return dots == 3;
+}
+
+Result<Route> route(std::string_view host, std::string_view target) {
+  if (target == "*") return Route{};
+  ASSIGN_OR_RETURN(const http::Target split, http::split_target(target));
+  if (!http::is_utf8(target)) return invalid_argument("the request target is not UTF-8");
+  if (target.front() != '/') {
+    // An absolute form has lost its authority in split_target(); one without a path is a request for "/".
+    const std::size_t path = target.find('/', target.find("//") + 2);
+    const std::size_t query = target.find('?');
+    target = path < query ? target.substr(path) : std::string_view("/");
+  }
+  const std::string_view name = without_port(host);
+  if (name.size() > kHostSuffix.size() && http::iequals(name.substr(name.size() - kHostSuffix.size()), kHostSuffix)) {
+    return Route{RouteKind::function, name.substr(0, name.size() - kHostSuffix.size()), target, {}};
+  }
+  if (is_under(split.path, kFunctionPrefix)) {
+    const std::size_t end = split.path.find('/', kFunctionPrefix.size());
+    const std::string_view function = split.path.substr(
+        kFunctionPrefix.size(), end == std::string_view::npos ? std::string_view::npos : end - kFunctionPrefix.size());
+    if (end == std::string_view::npos) return Route{RouteKind::function_redirect, function, target, {}};
+    return Route{RouteKind::function, function, target.substr(end), target.substr(0, end)};
+  }
+  if (is_under(split.path, "/2015-03-31/") || is_under(split.path, "/thaw/v1/"))
+    return Route{RouteKind::control, {}, target, {}};
+  if (split.path == "/healthz") return Route{RouteKind::health, {}, target, {}};
+  if (split.path == "/") return Route{RouteKind::home, {}, target, {}};
+  return Route{RouteKind::unknown, {}, target, {}};
+}
+
+}  // namespace thaw::gateway

@@ -1,0 +1,30 @@
+// Where a request goes, by its Host and target alone.
+//
+//   NAME.localhost:8080/PATH   the function NAME sees /PATH
+//   /fn/NAME/PATH              the function NAME sees /PATH
+//   /2015-03-31/…, /thaw/v1/…  the control API
+//   /healthz, /                Thaw itself
+#pragma once
+
+#include <string_view>
+
+#include "base/result.h"
+
+namespace thaw::gateway {
+
+enum class RouteKind { function, function_redirect, control, health, home, unknown };
+
+struct Route {
+  RouteKind kind = RouteKind::unknown;
+  std::string_view function_name;  // as the client wrote it
+  std::string_view target;         // what the function shall see; for the other kinds the whole target
+  std::string_view prefix;         // "/fn/NAME" where it was cut off
+};
+
+// Views point into host and target. Errors: invalid_argument for a target that is not one.
+Result<Route> route(std::string_view host, std::string_view target);
+
+// "LOCALHOST:8080" names this machine's loopback: localhost, 127.0.0.0/8 written in full, or [::1], with any port.
+bool is_loopback_host(std::string_view host);
+
+}  // namespace thaw::gateway

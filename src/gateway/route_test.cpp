@@ -1,0 +1,75 @@
+#include "gateway/route.h"
+
+#include <gtest/gtest.h>
+
+namespace thaw::gateway {
+namespace {
+
+Route routed(std::string_view host, std::string_view target) {
+  auto result = route(host, target);
+  EXPECT_TRUE(result.ok()) << target;
+  return result.ok() ? *result : Route{};
+}
+
+TEST(Route, SubdomainOfLocalhostNamesTheFunctionAndKeepsTheTarget) {
+  const Route found = routed("Hello.localhost:8080", "/docs?x=1");
+  EXPECT_EQ(found.kind, RouteKind::function);
+  EXPECT_EQ(found.function_name, "Hello");
+  EXPECT_EQ(found.target, "/docs?x=1");
+  EXPECT_EQ(found.prefix, "");
+}
+
+TEST(Route, SubdomainHidesTheControlApi) {
+  EXPECT_EQ(routed("hello.localhost", "/2015-03-31/functions").kind, RouteKind::function);
+}
+
+TEST(Route, PathNamesTheFunctionAndLosesItsPrefix) {
+  const Route found = routed("localhost:8080", "/fn/qa/question?a=%2F");
+  EXPECT_EQ(found.kind, RouteKind::function);
+  EXPECT_EQ(found.function_name, "qa");
+  EXPECT_EQ(found.target, "/question?a=%2F");
+  EXPECT_EQ(found.prefix, "/fn/qa");
+}
+
+TEST(Route, AbsoluteFormIsReadAsItsPath) {
+  const Route found = routed("proxy", "http://localhost/fn/qa/x");
+  EXPECT_EQ(found.function_name, "qa");
+  EXPECT_EQ(found.target, "/x");
+  EXPECT_EQ(routed("hello.localhost", "http://hello.localhost?q=/").target, "/");
+  EXPECT_EQ(routed("hello.localhost", "http://hello.localhost").target, "/");
+  EXPECT_EQ(routed("hello.localhost", "http://hello.localhost/?q").target, "/?q");
+}
+
+TEST(Route, FunctionWithoutSlashIsSentOn) {
+  EXPECT_EQ(routed("localhost", "/fn/qa?x").kind, RouteKind::function_redirect);
+  EXPECT_EQ(routed("localhost", "/fn/qa?x").function_name, "qa");
+}
+
+TEST(Route, ThawsOwnPaths) {
+  EXPECT_EQ(routed("localhost", "/healthz").kind, RouteKind::health);
+  EXPECT_EQ(routed("localhost", "/").kind, RouteKind::home);
+  EXPECT_EQ(routed("localhost", "/thaw/v1/status").kind, RouteKind::control);
+  EXPECT_EQ(routed("localhost", "/2015-03-31/functions").kind, RouteKind::control);
+  EXPECT_EQ(routed("localhost", "/2015").kind, RouteKind::unknown);
+}
+
+TEST(Route, TargetsThatAreNoneAreRefused) {
+  EXPECT_FALSE(route("localhost", "").ok());
+  EXPECT_FALSE(route("localhost", "fn/qa").ok());
+  EXPECT_FALSE(route("localhost", "/a\x01").ok());
+  EXPECT_FALSE(route("localhost", "/a#b").ok());
+}
+
+TEST(LoopbackHost, OnlyNamesOfThisMachine) {
+  EXPECT_TRUE(is_loopback_host("localhost:8080"));
+  EXPECT_TRUE(is_loopback_host("LOCALHOST"));
+  EXPECT_TRUE(is_loopback_host("127.0.0.1:1"));
+  EXPECT_TRUE(is_loopback_host("[::1]:8080"));
+  EXPECT_FALSE(is_loopback_host("evil.example"));
+  EXPECT_FALSE(is_loopback_host("127.0.0.1.evil.example"));
+  EXPECT_FALSE(is_loopback_host("127.evil.a.b"));
+  EXPECT_FALSE(is_loopback_host(""));
+}
+
+}  // namespace
+}  // namespace thaw::gateway

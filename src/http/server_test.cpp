@@ -1,0 +1,209 @@
+#include "http/server.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <thread>
+
+namespace thaw::http {
+namespace {
+
+using namespace std::chrono_literals;
+
+// A real client on a real socket, so that malformed bytes can be sent.
+class RawClient {
+ public:
+  explicit RawClient(std::uint16_t port) : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const timeval bound{10, 0};
+    ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof(bound));
+    EXPECT_EQ(::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  }
+  void send(std::string_view bytes) { (void)::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL); }
+  void half_close() { ::shutdown(socket_.get(), SHUT_WR); }
+  // Reads until the text has been seen, or the end.
+  std::string until(std::string_view text) {
+    std::string got;
+    char chunk[4096];
+    while (got.find(text) == std::string::npos) {
+      const ssize_t count = ::recv(socket_.get(), chunk, sizeof(chunk), 0);
+      if (count <= 0) break;
+      got.append(chunk, static_cast<std::size_t>(count));
+    }
+    return got;
+  }
+  std::string all() { return until(std::string_view("\0never\0", 7)); }
+
+ private:
+  UniqueFd socket_;
+};
+
+Task<> echo(Exchange& exchange) {
+  if (exchange.request().target == "/stream") {
+    (void)co_await exchange.start_stream({.content_type = "text/plain"});
+    for (const char* piece : {"one\n", "two\n"}) (void)co_await exchange.write_stream(piece);
+    (void)co_await exchange.finish_stream();
+    co_return;
+  }
+  if (exchange.request().target == "/unread") {
+    (void)co_await exchange.respond({.status = 413, .content_type = "text/plain", .body = "no\n"});
+    co_return;
+  }
+  const auto body = co_await exchange.read_whole_body(100);
+  if (!body.ok()) {
+    (void)co_await exchange.respond({.status = http_status(body.error().kind), .body = body.error().message});
+    co_return;
+  }
+  (void)co_await exchange.respond(
+      {.content_type = "text/plain", .body = *body + "|" + std::string(exchange.request().target)});
+}
+
+class ServerTest : public testing::Test {
+ protected:
+  ServerTest() : loops_(2), server_(loops_, limits(), echo) {
+    loops_.start();
+    port_ = *server_.listen_tcp("127.0.0.1", 0);
+  }
+  ~ServerTest() override {
+    server_.stop_accepting();
+    server_.cut_off();
+  }
+  static ServerLimits limits() {
+    ServerLimits limits;
+    limits.header_bytes_max = 16384;
+    limits.header_wait_max = 1s;
+    limits.stall_wait_max = 1s;
+    return limits;
+  }
+  Loops loops_;
+  Server server_;
+  std::uint16_t port_ = 0;
+};
+
+TEST_F(ServerTest, AnswersRequestAfterRequestOnOneConnection) {
+  RawClient client(port_);
+  client.send("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_NE(client.until("|/a").find("HTTP/1.1 200 OK"), std::string::npos);
+  client.send("POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+  EXPECT_NE(client.until("|/b").find("abc|/b"), std::string::npos);
+}
+
+TEST_F(ServerTest, PipelinedRequestsAreAnsweredInOrder) {
+  RawClient client(port_);
+  client.send(
+      "POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nAAPOST /2 HTTP/1.1\r\nHost: x\r\n"
+      "Transfer-Encoding: chunked\r\n\r\n2\r\nBB\r\n0\r\n\r\nGET /3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  const std::string got = client.all();
+  EXPECT_LT(got.find("AA|/1"), got.find("BB|/2"));
+  EXPECT_NE(got.find("|/3"), std::string::npos);
+  EXPECT_NE(got.find("Connection: close"), std::string::npos);
+}
+
+TEST_F(ServerTest, ChunksCutAnywhereMakeTheSameBody) {
+  const std::string request =
+      "POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5;ext=1\r\nhello\r\n6\r\n world\r\n0\r\nT: "
+      "x\r\n\r\n";
+  for (std::size_t cut = 1; cut < request.size(); cut += 3) {
+    RawClient client(port_);
+    client.send(request.substr(0, cut));
+    std::this_thread::sleep_for(2ms);
+    client.send(request.substr(cut));
+    EXPECT_NE(client.until("|/c").find("hello world|/c"), std::string::npos) << "cut at " << cut;
+  }
+}
+
+TEST_F(ServerTest, StreamsInChunks) {
+  RawClient client(port_);
+  client.send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+  const std::string got = client.until("0\r\n\r\n");
+  EXPECT_NE(got.find("Transfer-Encoding: chunked"), std::string::npos);
+  EXPECT_NE(got.find("4\r\none\n\r\n4\r\ntwo\n\r\n0\r\n\r\n"), std::string::npos);
+}
+
+TEST_F(ServerTest, Http10GetsAnUnframedStreamAndTheEnd) {
+  RawClient client(port_);
+  client.send("GET /stream HTTP/1.0\r\n\r\n");
+  const std::string got = client.all();
+  EXPECT_EQ(got.find("chunked"), std::string::npos);
+  EXPECT_NE(got.find("\r\n\r\none\ntwo\n"), std::string::npos);
+}
+
+TEST_F(ServerTest, HeadGetsNoBody) {
+  RawClient client(port_);
+  client.send("HEAD /h HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  const std::string got = client.all();
+  EXPECT_NE(got.find("Content-Length: 3"), std::string::npos);
+  EXPECT_EQ(got.substr(got.size() - 4), "\r\n\r\n");
+}
+
+TEST_F(ServerTest, ContinueIsSentOnlyWhenTheBodyIsWanted) {
+  RawClient wanted(port_);
+  wanted.send("POST /e HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  EXPECT_NE(wanted.until("\r\n\r\n").find("100 Continue"), std::string::npos);
+  wanted.send("ok");
+  EXPECT_NE(wanted.until("|/e").find("ok|/e"), std::string::npos);
+  RawClient unwanted(port_);
+  unwanted.send("POST /unread HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n");
+  const std::string got = unwanted.until("no\n");
+  EXPECT_EQ(got.find("100 Continue"), std::string::npos);
+  EXPECT_NE(got.find("413"), std::string::npos);
+}
+
+TEST_F(ServerTest, RefusalReachesAClientThatIsStillSending) {
+  RawClient client(port_);
+  client.send("POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n");
+  const std::string piece(1 << 20, 'x');
+  for (int i = 0; i < 20; ++i) client.send(piece);
+  EXPECT_NE(client.until("no\n").find("413"), std::string::npos);
+}
+
+TEST_F(ServerTest, BodyBeyondTheBoundIsTooLarge) {
+  RawClient declared(port_);
+  declared.send("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 101\r\n\r\n");
+  EXPECT_NE(declared.until("\r\n\r\n").find("413"), std::string::npos);
+  RawClient chunked(port_);
+  chunked.send("POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n65\r\n" + std::string(101, 'x') +
+               "\r\n0\r\n\r\n");
+  EXPECT_NE(chunked.until("\r\n\r\n").find("413"), std::string::npos);
+}
+
+TEST_F(ServerTest, HeaderBeyondTheBoundIs431) {
+  RawClient client(port_);
+  client.send("GET / HTTP/1.1\r\nHost: x\r\nX-Big: " + std::string(1 << 20, 'a') + "\r\n\r\n");
+  EXPECT_NE(client.until("\r\n\r\n").find("HTTP/1.1 431"), std::string::npos);
+}
+
+TEST_F(ServerTest, MalformedRequestsAre400) {
+  for (const char* const request :
+       {"garbage\r\n\r\n", "GET / HTTP/1.1\r\nHost : x\r\n\r\n", "GET /\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"}) {
+    RawClient client(port_);
+    client.send(request);
+    EXPECT_NE(client.until("\r\n\r\n").find("HTTP/1.1 400"), std::string::npos) << request;
+  }
+}
+
+TEST_F(ServerTest, HeadThatNeverEndsIsClosed) {
+  RawClient client(port_);
+  client.send("GET / HTTP/1.1\r\nHost: x\r\n");
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(client.all(), "");
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 8s);
+}
+
+TEST_F(ServerTest, UnixSocketServesToo) {
+  const std::string path = "/tmp/thaw-http-test-" + std::to_string(::getpid());
+  ASSERT_TRUE(server_.listen_unix(path, 0600).ok());
+  EXPECT_FALSE(server_.listen_unix(path, 0600).ok()) << "somebody listens there already";
+}
+
+}  // namespace
+}  // namespace thaw::http

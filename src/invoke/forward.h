@@ -1,0 +1,36 @@
+// The host's half of an invocation of a web function: one HTTP exchange passed on to the server inside the environment,
+// bodies streaming both ways at once.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "http/client.h"
+#include "http/server.h"
+
+namespace thaw::invoke {
+
+struct ForwardRequest {
+  std::string_view target;      // as the function shall see it, query included
+  std::string_view prefix;      // what was cut off the client's path, for X-Forwarded-Prefix; may be empty
+  std::string_view request_id;  // goes to the function and into the response as x-amzn-requestid
+  http::TimePoint deadline;     // the whole exchange must be over by then
+};
+
+struct ForwardOutcome {
+  // timeout: past the deadline. unavailable: the function's connection broke. function_failed: it spoke no HTTP.
+  Status status;
+  // The client has got the response's head; nothing else can be answered any more.
+  bool answered = false;
+  bool client_gone = false;
+  int http_status = 0;
+  // Nothing of the request had been consumed that a second try would miss, and no byte of an answer had come.
+  bool may_retry = false;
+};
+
+// Threads: the exchange's loop, which must be the upstream's too. Errors: in the outcome; the client has got an answer
+// only when `answered` says so.
+http::Task<ForwardOutcome> forward(http::Exchange& exchange, http::ClientConnection& upstream, ForwardRequest request);
+
+}  // namespace thaw::invoke

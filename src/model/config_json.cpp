@@ -1,0 +1,95 @@
+#include <boost/json.hpp>
+
+#include "model/fields.h"
+#include "model/manifest.h"
+
+namespace thaw::model {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::int64_t kFormat = 1;
+// Far above what a valid configuration can need, quotes and escapes included.
+constexpr std::size_t kJsonBytesMax = 1 << 20;
+
+Error corrupt(std::string_view what) {
+  return {ErrorKind::corrupt, "a stored function configuration is damaged: " + std::string(what)};
+}
+
+Result<std::string> string_member(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  if (value == nullptr || !value->is_string()) return corrupt(std::string(key) + " is missing or no string");
+  return std::string(value->get_string());
+}
+
+Result<std::uint32_t> number_member(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  if (value == nullptr || !value->is_int64() || value->get_int64() < 0 || value->get_int64() > UINT32_MAX) {
+    return corrupt(std::string(key) + " is missing or no number");
+  }
+  return static_cast<std::uint32_t>(value->get_int64());
+}
+
+Status read_lists(const json::object& object, FunctionConfig& config) {
+  const json::value* command = object.if_contains("command");
+  if (command == nullptr || !command->is_array()) return corrupt("command is missing or no array");
+  for (const json::value& item : command->get_array()) {
+    if (!item.is_string()) return corrupt("command holds what is no string");
+    config.command.emplace_back(item.get_string());
+  }
+  const json::value* environment = object.if_contains("environment");
+  if (environment == nullptr || !environment->is_object()) return corrupt("environment is missing or no object");
+  for (const auto& [name, value] : environment->get_object()) {
+    if (!value.is_string()) return corrupt("environment holds what is no string");
+    config.environment.emplace(name, value.get_string());
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string to_json(const FunctionConfig& config) {
+  json::object object;
+  object["format"] = kFormat;
+  object["name"] = config.name;
+  object["command"] = json::array(config.command.begin(), config.command.end());
+  object["engine"] = config.engine;
+  object["task"] = config.task;
+  json::object& environment = object["environment"].emplace_object();
+  for (const auto& [name, value] : config.environment) environment[name] = value;
+  for (const NumberField& field : kNumberFields) object[field.key] = config.*field.member;
+  object["port"] = config.port;
+  object["readiness_path"] = config.readiness_path;
+  return json::serialize(object);
+}
+
+Result<FunctionConfig> config_from_json(std::string_view text) {
+  if (text.size() > kJsonBytesMax) return corrupt("it is longer than any that is written");
+  json::error_code code;
+  const json::value parsed = json::parse(text, code);
+  if (code || !parsed.is_object()) return corrupt("it is no JSON object");
+  const json::object& object = parsed.get_object();
+  const json::value* format = object.if_contains("format");
+  if (format == nullptr || !format->is_int64()) return corrupt("format is missing");
+  if (format->get_int64() != kFormat) {
+    return Error{ErrorKind::unsupported, "a stored function configuration has format " +
+                                             std::to_string(format->get_int64()) +
+                                             "; this version of Thaw reads format " + std::to_string(kFormat)};
+  }
+  FunctionConfig config;
+  ASSIGN_OR_RETURN(config.name, string_member(object, "name"));
+  ASSIGN_OR_RETURN(config.engine, string_member(object, "engine"));
+  ASSIGN_OR_RETURN(config.task, string_member(object, "task"));
+  ASSIGN_OR_RETURN(config.readiness_path, string_member(object, "readiness_path"));
+  for (const NumberField& field : kNumberFields) {
+    ASSIGN_OR_RETURN(config.*field.member, number_member(object, field.key));
+  }
+  ASSIGN_OR_RETURN(const std::uint32_t port, number_member(object, "port"));
+  if (port > kPortMax) return corrupt("port is out of range");
+  config.port = static_cast<std::uint16_t>(port);
+  RETURN_IF_ERROR(read_lists(object, config));
+  if (auto status = validate(config); !status) return corrupt(status.error().message);
+  return config;
+}
+
+}  // namespace thaw::model

@@ -1,0 +1,74 @@
+// What a function is: the configuration that a manifest gives, and the record that the catalog keeps.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace thaw::model {
+
+// 1 vCPU per 1,769 MB ("Configure Lambda function memory", AWS Lambda Developer Guide).
+inline constexpr std::uint32_t kMemoryMbPerVcpu = 1769;
+inline constexpr std::uint32_t kMemoryMbMin = 128;
+inline constexpr std::uint32_t kMemoryMbMax = 10240;
+inline constexpr std::uint32_t kEphemeralMbMin = 1;
+inline constexpr std::uint32_t kEphemeralMbMax = 10240;
+inline constexpr std::uint32_t kTimeoutSecondsMax = 900;
+inline constexpr std::uint32_t kInitTimeoutSecondsMax = 900;
+inline constexpr std::uint32_t kConcurrencyMax = 1000;
+inline constexpr std::uint32_t kEnvironmentsMax = 1000;
+inline constexpr std::uint32_t kIdleSecondsMax = 86400;
+inline constexpr std::uint32_t kQueueMax = 10000;
+inline constexpr std::size_t kNameBytesMax = 63;            // A DNS label, for NAME.localhost (RFC 1035).
+inline constexpr std::size_t kEnvironmentBytesMax = 32768;  // Names and values of all variables together.
+inline constexpr std::size_t kCommandBytesMax = 32768;
+inline constexpr std::size_t kManifestBytesMax = 262144;
+
+struct FunctionConfig {
+  // [A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?, at most kNameBytesMax; unique without regard to case.
+  std::string name;
+  // The argv of a web function, run in /var/task; "${PORT}" inside an argument becomes the port. Empty with an engine.
+  std::vector<std::string> command;
+  // "" or "thaw-onnx": a ready-made web function; the package is then a model folder.
+  std::string engine;
+  // For thaw-onnx: "question-answering". Empty: from the model's config.json.
+  std::string task;
+  std::map<std::string, std::string> environment;
+  std::uint32_t memory_mb = 512;
+  // Bound of the private /tmp. It lives in memory and counts towards memory_mb.
+  std::uint32_t ephemeral_mb = 512;
+  std::uint32_t timeout_s = 30;
+  std::uint32_t init_timeout_s = 60;
+  // Invocations at a time in one environment.
+  std::uint32_t concurrency = 1;
+  std::uint32_t environments_max = 10;
+  // Invocations that may wait for an environment; one more is answered 429.
+  std::uint32_t queue_max = 1000;
+  std::uint32_t idle_s = 300;
+  std::uint16_t port = 8080;
+  // Polled with GET during init until it answers any status below 500.
+  std::string readiness_path = "/";
+
+  bool operator==(const FunctionConfig&) const = default;
+};
+
+struct FunctionRecord {
+  FunctionConfig config;
+  // SHA-256 over the package's canonical content, lower-case hex; names its folder.
+  std::string code_sha256;
+  std::uint64_t code_bytes = 0;
+  // New with every deploy.
+  std::string revision_id;
+  // ISO 8601 as Lambda writes it: 2026-01-31T12:00:00.000+0000.
+  std::string last_modified;
+
+  bool operator==(const FunctionRecord&) const = default;
+};
+
+// Milli-vCPUs of a memory size, in proportion (1769 MB = 1000).
+constexpr std::uint32_t cpu_milli(std::uint32_t memory_mb) {
+  return static_cast<std::uint32_t>(static_cast<std::uint64_t>(memory_mb) * 1000 / kMemoryMbPerVcpu);
+}
+
+}  // namespace thaw::model

@@ -1,0 +1,281 @@
+#include "model/manifest.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace thaw::model {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::string error_of(std::string_view manifest, std::string_view overrides = "") {
+  const auto config = read_manifest({.manifest = manifest, .overrides = overrides});
+  return config.ok() ? "no error" : config.error().message;
+}
+
+// A manifest with one more line.
+std::string error_with(const std::string& line) { return error_of("command = \"./run\"\n" + line + "\n"); }
+
+TEST(Manifest, EveryKeyIsRead) {
+  const auto config = read_manifest({.manifest = R"(
+name = "hello"
+command = ["python3", "-m", "uvicorn", "--port", "${PORT}"]
+memory_mb = 1024
+ephemeral_mb = 64
+timeout_s = 900
+init_timeout_s = 5
+concurrency = 4
+environments_max = 3
+queue_max = 7
+idle_s = 86400
+port = 9000
+readiness_path = "/health?deep=1"
+[environment]
+MODE = "fast"
+EMPTY = ""
+)"});
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  const FunctionConfig expected{.name = "hello",
+                                .command = {"python3", "-m", "uvicorn", "--port", "${PORT}"},
+                                .environment = {{"MODE", "fast"}, {"EMPTY", ""}},
+                                .memory_mb = 1024,
+                                .ephemeral_mb = 64,
+                                .timeout_s = 900,
+                                .init_timeout_s = 5,
+                                .concurrency = 4,
+                                .environments_max = 3,
+                                .queue_max = 7,
+                                .idle_s = 86400,
+                                .port = 9000,
+                                .readiness_path = "/health?deep=1"};
+  EXPECT_EQ(*config, expected);
+}
+
+TEST(Manifest, DefaultsAreThoseOfTheConfiguration) {
+  const auto config = read_manifest({.manifest = "command = './run --all'"});
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  FunctionConfig expected;
+  expected.command = {"./run", "--all"};
+  EXPECT_EQ(*config, expected);
+}
+
+TEST(Manifest, UnknownKeyIsNamedWithTheNearestOne) {
+  EXPECT_EQ(error_with("memroy_mb = 512"), "thaw.toml: unknown key \"memroy_mb\"; did you mean memory_mb?");
+  EXPECT_THAT(error_with("timeout = 3"), HasSubstr("\"timeout\"; did you mean timeout_s?"));
+  EXPECT_THAT(error_with("zzzzzzzzzzz = 3"), Not(HasSubstr("did you mean")));
+  EXPECT_THAT(error_with("[function]\nmemory_mb = 512"), HasSubstr("without a [function] table"));
+  EXPECT_THAT(error_with("\"a\\nb\" = 3"), HasSubstr("\"a?b\""));
+}
+
+TEST(Manifest, ValueOutOfRangeIsNamedWithItsLimits) {
+  EXPECT_EQ(error_with("memory_mb = 127"), "thaw.toml: memory_mb = 127 is out of range: 128 to 10240");
+  EXPECT_THAT(error_with("memory_mb = 10241"), HasSubstr("128 to 10240"));
+  EXPECT_THAT(error_with("memory_mb = 4294967808"), HasSubstr("memory_mb = 4294967808 is out of range"));
+  EXPECT_THAT(error_with("timeout_s = -1"), HasSubstr("timeout_s = -1 is out of range: 1 to 900"));
+  EXPECT_THAT(error_with("timeout_s = 901"), HasSubstr("1 to 900"));
+  EXPECT_THAT(error_with("init_timeout_s = 0"), HasSubstr("1 to 900"));
+  EXPECT_THAT(error_with("ephemeral_mb = 0"), HasSubstr("1 to 10240"));
+  EXPECT_THAT(error_with("concurrency = 1001"), HasSubstr("1 to 1000"));
+  EXPECT_THAT(error_with("environments_max = 0"), HasSubstr("1 to 1000"));
+  EXPECT_THAT(error_with("queue_max = 10001"), HasSubstr("1 to 10000"));
+  EXPECT_THAT(error_with("idle_s = 86401"), HasSubstr("1 to 86400"));
+  EXPECT_THAT(error_with("port = 80"), HasSubstr("1024 to 65535"));
+  EXPECT_THAT(error_with("port = 65536"), HasSubstr("1024 to 65535"));
+  for (const char* path : {"", "health", "/a b", "/a\\r\\nHost: x", "/\\u00e9"}) {
+    EXPECT_THAT(error_with("readiness_path = \"" + std::string(path) + "\""), HasSubstr("readiness_path")) << path;
+  }
+}
+
+TEST(Manifest, WrongTypeIsNamed) {
+  EXPECT_EQ(error_with("memory_mb = \"512\""), "thaw.toml: memory_mb must be a whole number, not a string");
+  EXPECT_THAT(error_with("memory_mb = 512.0"), HasSubstr("not a decimal number"));
+  EXPECT_THAT(error_with("name = 3"), HasSubstr("name must be a string, not a whole number"));
+  EXPECT_THAT(error_with("environment = 3"), HasSubstr("environment must be a table of strings"));
+  EXPECT_THAT(error_with("[environment]\nA = 3"), HasSubstr("environment.A must be a string"));
+  EXPECT_THAT(error_with("[environment.A]\nB = 'x'"), HasSubstr("environment.A must be a string, not a table"));
+  EXPECT_THAT(error_of("command = 3"), HasSubstr("command must be a string or an array of strings"));
+  EXPECT_THAT(error_of("command = [\"a\", 3]"), HasSubstr("each item of command must be a string"));
+  EXPECT_THAT(error_with("[[memory_mb]]"), HasSubstr("not an array"));
+}
+
+TEST(Manifest, ExactlyOneOfCommandAndEngine) {
+  EXPECT_THAT(error_of(""), HasSubstr("command or engine is missing"));
+  EXPECT_THAT(error_with("engine = 'thaw-onnx'"), HasSubstr("exclude each other"));
+  EXPECT_THAT(error_with("task = 'question-answering'"), HasSubstr("task belongs to an engine"));
+  EXPECT_THAT(error_of("engine = 'tensorflow'"), HasSubstr("\"tensorflow\" is unknown; the engines are: thaw-onnx"));
+  EXPECT_THAT(error_of("engine = 'thaw-onnx'\ntask = 'telepathy'"), HasSubstr("\"telepathy\" is unknown"));
+  EXPECT_THAT(error_of("engine = ''"), HasSubstr("engine is empty"));
+  EXPECT_THAT(error_of("command = []"), HasSubstr("command is empty"));
+  EXPECT_THAT(error_of("command = '  '"), HasSubstr("command is empty"));
+  EXPECT_THAT(error_of("command = ['']"), HasSubstr("empty argument"));
+  EXPECT_THAT(error_of("command = [\"a\\u0000b\"]"), HasSubstr("NUL"));
+}
+
+TEST(Manifest, EngineBringsItsDefaultsByTheSizeOfTheModel) {
+  const auto small = read_manifest({.manifest = kBareModelManifest, .package_bytes = 30 << 20});
+  ASSERT_TRUE(small.ok());
+  EXPECT_EQ(small->engine, "thaw-onnx");
+  EXPECT_EQ(small->memory_mb, 1769U);
+  EXPECT_EQ(small->concurrency, 8U);
+  const auto large = read_manifest({.manifest = kBareModelManifest, .package_bytes = 1 << 30});
+  ASSERT_TRUE(large.ok());
+  EXPECT_GE(large->memory_mb, 3 * 1024U);
+  EXPECT_LE(large->memory_mb, 4 * 1024U);
+  const auto huge = read_manifest({.manifest = kBareModelManifest, .package_bytes = UINT64_MAX});
+  ASSERT_TRUE(huge.ok());
+  EXPECT_EQ(huge->memory_mb, kMemoryMbMax);
+  const auto own = read_manifest({.manifest = "engine = 'thaw-onnx'\nmemory_mb = 600", .package_bytes = 1 << 30});
+  ASSERT_TRUE(own.ok());
+  EXPECT_EQ(own->memory_mb, 600U);
+}
+
+TEST(Manifest, OverridesReplaceAndMerge) {
+  const auto config = read_manifest({.manifest = "command = './run'\nmemory_mb = 512\n[environment]\nA = '1'\nB = '2'",
+                                     .overrides = "memory_mb = 1024\n[environment]\nB = '3'\nC = '4'"});
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_EQ(config->memory_mb, 1024U);
+  EXPECT_EQ(config->command, std::vector<std::string>{"./run"});
+  EXPECT_EQ(config->environment, (std::map<std::string, std::string>{{"A", "1"}, {"B", "3"}, {"C", "4"}}));
+
+  const auto engine = read_manifest({.manifest = "command = './run'", .overrides = "engine = 'thaw-onnx'"});
+  ASSERT_TRUE(engine.ok()) << engine.error().message;
+  EXPECT_TRUE(engine->command.empty());
+  EXPECT_EQ(engine->concurrency, 8U);
+  const auto command = read_manifest(
+      {.manifest = "engine = 'thaw-onnx'\ntask = 'question-answering'", .overrides = "command = './run'"});
+  ASSERT_TRUE(command.ok()) << command.error().message;
+  EXPECT_TRUE(command->engine.empty());
+  EXPECT_EQ(command->concurrency, 1U);
+
+  EXPECT_EQ(error_of("command = './run'", "memory = 3"),
+            "the overrides: unknown key \"memory\"; did you mean memory_mb?");
+}
+
+TEST(Manifest, EnvironmentNamesAreCheckedAndReservedOnesRefused) {
+  for (const char* name : {"PORT", "_HANDLER", "AWS_LAMBDA_RUNTIME_API", "THAW_X"}) {
+    EXPECT_THAT(error_with("[environment]\n" + std::string(name) + " = 'x'"),
+                HasSubstr(std::string(name) + " is set by Thaw"));
+  }
+  for (const char* name : {"", "1A", "A-B", "A B", "A=B", "\\u00e9", "A\\u0000"}) {
+    EXPECT_THAT(error_with("[environment]\n\"" + std::string(name) + "\" = 'x'"), HasSubstr("no variable name"))
+        << name;
+  }
+  EXPECT_THAT(error_with("[environment]\nA = \"\\u0000\""), HasSubstr("NUL"));
+  EXPECT_EQ(error_with("[environment]\nPORTS = 'x'\nAWS_REGION = 'x'"), "no error");
+}
+
+TEST(Manifest, SizesAreBounded) {
+  const std::string big(kEnvironmentBytesMax, 'x');
+  const auto environment = read_manifest({.manifest = "command = 'x'\n[environment]\nA = '" + big + "'"});
+  ASSERT_FALSE(environment.ok());
+  EXPECT_EQ(environment.error().kind, ErrorKind::too_large);
+  EXPECT_THAT(environment.error().message, HasSubstr("32768"));
+  const auto command = read_manifest({.manifest = "command = ['" + big + "']"});
+  ASSERT_FALSE(command.ok());
+  EXPECT_EQ(command.error().kind, ErrorKind::too_large);
+  const auto manifest = read_manifest({.manifest = "#" + std::string(kManifestBytesMax, 'x')});
+  ASSERT_FALSE(manifest.ok());
+  EXPECT_EQ(manifest.error().kind, ErrorKind::too_large);
+}
+
+TEST(Manifest, TextThatIsNoTomlIsNamedByLine) {
+  EXPECT_THAT(error_of("command = 'x'\nmemory_mb ="), HasSubstr("thaw.toml: line 2"));
+  EXPECT_THAT(error_of("command = 'x'\ncommand = 'y'"), HasSubstr("line 2"));
+  EXPECT_THAT(error_of("command = '\xff'"), HasSubstr("line 1"));
+  EXPECT_THAT(error_of(std::string("command = 'x'\0", 14)), HasSubstr("line 1"));
+}
+
+TEST(Manifest, LettersBeyondAsciiOutsideQuotesAreAnError) {
+  for (const char* text : {"\xc3\xa9 = 1", "comm\xd2\x86nd = 'x'", "command = \xc3\xa9", "command = 'x' \xd0\xb6"}) {
+    EXPECT_THAT(error_of(text), HasSubstr("line 1")) << text;
+  }
+  EXPECT_EQ(error_of("command = \"\"\"./run \\\n  \xc3\xa9\"\"\""), "no error");
+}
+
+TEST(Manifest, DeepKeysAndValuesDoNotOverflowTheStack) {
+  std::string dots = "a";
+  for (int i = 0; i < 120000; ++i) dots += ".a";
+  EXPECT_THAT(error_of(dots + " = 1"), HasSubstr("dots"));
+  EXPECT_THAT(error_of("[" + dots + "]"), HasSubstr("dots"));
+  EXPECT_THAT(error_of("x = {" + dots + " = 1}"), HasSubstr("dots"));
+  EXPECT_THAT(error_of("x = " + std::string(100000, '[')), HasSubstr("thaw.toml"));
+  // Dots in strings and comments are no keys.
+  EXPECT_EQ(
+      error_of(
+          "# ....................\ncommand = '''.................... '''\nreadiness_path = \"/....................\""),
+      "no error");
+}
+
+TEST(SplitCommand, SplitsAsAShellDoesWithoutExpansion) {
+  const auto words = [](std::string_view line) { return split_command(line).value(); };
+  EXPECT_THAT(words("python3 -m  http.server\t${PORT}"), ElementsAre("python3", "-m", "http.server", "${PORT}"));
+  EXPECT_THAT(words(R"(a 'b c' "d \" e" f\ g '' "x"'y'z)"), ElementsAre("a", "b c", "d \" e", "f g", "", "xyz"));
+  EXPECT_THAT(words(R"(echo '$HOME' "$HOME" $HOME * ~)"), ElementsAre("echo", "$HOME", "$HOME", "$HOME", "*", "~"));
+  EXPECT_THAT(words("sh -c 'a | b && c'"), ElementsAre("sh", "-c", "a | b && c"));
+  EXPECT_THAT(words(""), ElementsAre());
+  for (const char* line : {"a 'b", "a \"b", "a \\", "a | b", "a; b", "a && b", "a > b", "a $(b)", "a `b`"}) {
+    EXPECT_FALSE(split_command(line).ok()) << line;
+  }
+}
+
+TEST(FunctionName, IsADnsLabel) {
+  for (const char* name : {"a", "Hello-World-2", "1"}) EXPECT_TRUE(check_function_name(name).ok()) << name;
+  EXPECT_TRUE(check_function_name(std::string(63, 'a')).ok());
+  for (const char* name : {"", "-a", "a-", "a.b", "a/b", "..", "a_b", "a b", "\xc3\xa9"}) {
+    EXPECT_FALSE(check_function_name(name).ok()) << name;
+  }
+  EXPECT_FALSE(check_function_name(std::string(64, 'a')).ok());
+}
+
+FunctionConfig odd_config() {
+  FunctionConfig config;
+  config.name = "odd";
+  config.command = {"./run", "a \"quoted\" \\ one", "line\nbreak\ttab\x01", "\xc3\xa9\xe2\x82\xac", ""};
+  config.environment = {{"A", "\"\\\n"}, {"B", ""}};
+  config.memory_mb = 777;
+  config.port = 1024;
+  return config;
+}
+
+TEST(Config, TomlRoundTrip) {
+  const FunctionConfig config = odd_config();
+  const auto again = read_manifest({.manifest = to_toml(config)});
+  ASSERT_TRUE(again.ok()) << again.error().message << "\n" << to_toml(config);
+  EXPECT_EQ(*again, config);
+}
+
+TEST(Config, JsonRoundTrip) {
+  const FunctionConfig config = odd_config();
+  const auto again = config_from_json(to_json(config));
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  EXPECT_EQ(*again, config);
+}
+
+TEST(Config, StoredFormIsStable) {
+  FunctionConfig config;
+  config.name = "a";
+  config.command = {"x"};
+  EXPECT_EQ(to_json(config),
+            R"({"format":1,"name":"a","command":["x"],"engine":"","task":"","environment":{},"memory_mb":512,)"
+            R"("ephemeral_mb":512,"timeout_s":30,"init_timeout_s":60,"concurrency":1,"environments_max":10,)"
+            R"("queue_max":1000,"idle_s":300,"port":8080,"readiness_path":"/"})");
+}
+
+TEST(Config, DamagedOrNewerStoredFormIsRefused) {
+  std::string json = to_json(odd_config());
+  const auto kind_of = [](std::string_view text) { return config_from_json(text).error().kind; };
+  EXPECT_EQ(kind_of("{}"), ErrorKind::corrupt);
+  EXPECT_EQ(kind_of("nonsense"), ErrorKind::corrupt);
+  EXPECT_EQ(kind_of(json.substr(0, json.size() / 2)), ErrorKind::corrupt);
+  std::string newer = json;
+  newer.replace(newer.find("\"format\":1"), 10, "\"format\":2");
+  EXPECT_EQ(kind_of(newer), ErrorKind::unsupported);
+  std::string wild = json;
+  wild.replace(wild.find("777"), 3, "-77");
+  EXPECT_EQ(kind_of(wild), ErrorKind::corrupt);
+}
+
+}  // namespace
+}  // namespace thaw::model

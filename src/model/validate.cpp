@@ -1,0 +1,189 @@
+#include <algorithm>
+#include <string>
+
+#include "model/fields.h"
+#include "model/manifest.h"
+
+namespace thaw::model {
+namespace {
+
+constexpr std::string_view kTasksOnnx[] = {"question-answering"};
+
+bool is_letter_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+Status check_command(const std::vector<std::string>& command) {
+  if (command.size() > kCommandArgumentsMax) {
+    return invalid_argument("command has " + std::to_string(command.size()) + " arguments; at most " +
+                            std::to_string(kCommandArgumentsMax) + " are possible");
+  }
+  if (command.front().empty()) return invalid_argument("command begins with an empty argument: name a program");
+  std::size_t bytes = 0;
+  for (const std::string& argument : command) {
+    if (argument.find('\0') != std::string::npos) return invalid_argument("command holds a NUL character");
+    bytes += argument.size() + 1;
+  }
+  if (bytes > kCommandBytesMax) {
+    return Error{ErrorKind::too_large, "command is " + std::to_string(bytes) + " bytes; at most " +
+                                           std::to_string(kCommandBytesMax) + " are possible"};
+  }
+  return {};
+}
+
+Status check_engine(const FunctionConfig& config) {
+  if (config.engine.empty()) {
+    if (!config.task.empty()) return invalid_argument("task belongs to an engine, but the function has a command");
+    return {};
+  }
+  if (config.engine != kEngineOnnx) {
+    return invalid_argument("engine \"" + config.engine.substr(0, 100) + "\" is unknown; the engines are: thaw-onnx");
+  }
+  if (!config.task.empty() &&
+      std::find(std::begin(kTasksOnnx), std::end(kTasksOnnx), config.task) == std::end(kTasksOnnx)) {
+    return invalid_argument("task \"" + config.task.substr(0, 100) +
+                            "\" is unknown; the tasks of thaw-onnx are: question-answering");
+  }
+  return {};
+}
+
+bool is_reserved(std::string_view name) {
+  return name == "PORT" || name == "_HANDLER" || name.starts_with("AWS_LAMBDA_") || name.starts_with("THAW_");
+}
+
+Status check_variable(const std::string& name, const std::string& value) {
+  const std::string shown = name.substr(0, 100);
+  const auto fits = [](char c) { return is_letter_or_digit(c) || c == '_'; };
+  if (name.empty() || name.size() > kEnvironmentNameBytesMax || !std::all_of(name.begin(), name.end(), fits) ||
+      (name[0] >= '0' && name[0] <= '9')) {
+    return invalid_argument("environment: \"" + shown +
+                            "\" is no variable name; use letters, digits and _, no digit first, at most " +
+                            std::to_string(kEnvironmentNameBytesMax) + " characters");
+  }
+  if (is_reserved(name)) {
+    return invalid_argument("environment: " + shown +
+                            " is set by Thaw; PORT, _HANDLER, AWS_LAMBDA_* and THAW_* are reserved");
+  }
+  if (value.find('\0') != std::string::npos)
+    return invalid_argument("environment: " + shown + " holds a NUL character");
+  return {};
+}
+
+Status check_environment(const FunctionConfig& config) {
+  if (config.environment.size() > kEnvironmentVariablesMax) {
+    return Error{ErrorKind::too_large, "environment has " + std::to_string(config.environment.size()) +
+                                           " variables; at most " + std::to_string(kEnvironmentVariablesMax) +
+                                           " are possible"};
+  }
+  std::size_t bytes = 0;
+  for (const auto& [name, value] : config.environment) {
+    RETURN_IF_ERROR(check_variable(name, value));
+    bytes += name.size() + value.size();
+  }
+  if (bytes > kEnvironmentBytesMax) {
+    return Error{ErrorKind::too_large, "environment is " + std::to_string(bytes) +
+                                           " bytes, names and values together; at most " +
+                                           std::to_string(kEnvironmentBytesMax) + " are possible"};
+  }
+  return {};
+}
+
+Status check_readiness_path(const std::string& path) {
+  const auto visible = [](char c) { return c > ' ' && c < '\x7f'; };
+  if (path.empty() || path[0] != '/' || path.size() > kReadinessPathBytesMax ||
+      !std::all_of(path.begin(), path.end(), visible)) {
+    return invalid_argument("readiness_path must begin with / and hold only visible ASCII characters, at most " +
+                            std::to_string(kReadinessPathBytesMax));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status check_function_name(std::string_view name) {
+  const std::string shown(name.substr(0, 100));
+  if (name.empty()) return invalid_argument("the function has no name: give one, or set name in thaw.toml");
+  if (name.size() > kNameBytesMax) {
+    return invalid_argument("name is " + std::to_string(name.size()) + " characters long; at most " +
+                            std::to_string(kNameBytesMax) + " are possible");
+  }
+  const auto fits = [](char c) { return is_letter_or_digit(c) || c == '-'; };
+  if (!std::all_of(name.begin(), name.end(), fits) || name.front() == '-' || name.back() == '-') {
+    return invalid_argument("name \"" + shown + "\" is not possible: use letters, digits and -, not - at either end");
+  }
+  return {};
+}
+
+Status validate(const FunctionConfig& config) {
+  if (!config.name.empty()) RETURN_IF_ERROR(check_function_name(config.name));
+  if (config.command.empty() == config.engine.empty()) {
+    return invalid_argument(config.engine.empty() ? "command or engine is missing: one of them must be given"
+                                                  : "command and engine exclude each other: give one of them");
+  }
+  if (!config.command.empty()) RETURN_IF_ERROR(check_command(config.command));
+  RETURN_IF_ERROR(check_engine(config));
+  for (const NumberField& field : kNumberFields) {
+    const std::uint32_t value = config.*field.member;
+    if (value < field.min || value > field.max) {
+      return invalid_argument(std::string(field.key) + " = " + std::to_string(value) +
+                              " is out of range: " + std::to_string(field.min) + " to " + std::to_string(field.max));
+    }
+  }
+  if (config.port < kPortMin) {
+    return invalid_argument("port = " + std::to_string(config.port) + " is out of range: " + std::to_string(kPortMin) +
+                            " to " + std::to_string(kPortMax));
+  }
+  RETURN_IF_ERROR(check_readiness_path(config.readiness_path));
+  return check_environment(config);
+}
+
+FunctionConfig engine_defaults(std::string_view engine, std::uint64_t package_bytes) {
+  FunctionConfig config;
+  if (engine != kEngineOnnx) return config;
+  // One whole vCPU for small models; for large ones room for the weights, their packed copy, and the tensors of a
+  // batch. Beyond the most that a function can have the model may still fit, so it is not refused here.
+  constexpr std::uint64_t kRoomMb = 512;
+  constexpr std::uint64_t kStepMb = 64;
+  const std::uint64_t package_mb = (package_bytes >> 20) + 1;
+  const std::uint64_t wanted_mb = package_mb >= kMemoryMbMax ? kMemoryMbMax : kRoomMb + 3 * package_mb;
+  const std::uint64_t rounded_mb = (wanted_mb + kStepMb - 1) / kStepMb * kStepMb;
+  config.memory_mb = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(rounded_mb, kMemoryMbPerVcpu, kMemoryMbMax));
+  config.ephemeral_mb = 64;
+  config.concurrency = 8;
+  config.init_timeout_s = 120;
+  return config;
+}
+
+Result<std::vector<std::string>> split_command(std::string_view line) {
+  std::vector<std::string> words;
+  std::string word;
+  bool in_word = false;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (c == ' ' || c == '\t' || c == '\n' || c == '\r') {
+      if (in_word) words.push_back(std::move(word));
+      word.clear();
+      in_word = false;
+      continue;
+    }
+    in_word = true;
+    if (c == '\'' || c == '"') {
+      for (++i; i < line.size() && line[i] != c; ++i) {
+        if (c == '"' && line[i] == '\\' && i + 1 < line.size() && (line[i + 1] == '"' || line[i + 1] == '\\')) ++i;
+        word += line[i];
+      }
+      if (i >= line.size()) return invalid_argument(std::string("command has an open quote ") + c + ": close it");
+    } else if (c == '\\') {
+      if (++i >= line.size()) return invalid_argument("command ends in a backslash");
+      word += line[i];
+    } else if (std::string_view("|&;<>`").find(c) != std::string_view::npos || line.substr(i, 2) == "$(") {
+      return invalid_argument(std::string("command holds ") + c +
+                              ", which asks for a shell, but none runs it: quote it, or use "
+                              "command = [\"sh\", \"-c\", \"...\"]");
+    } else {
+      word += c;
+    }
+  }
+  if (in_word) words.push_back(std::move(word));
+  return words;
+}
+
+}  // namespace thaw::model

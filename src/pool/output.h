@@ -1,0 +1,40 @@
+// A function's standard output and error on their way into its log.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "base/unique_fd.h"
+#include "http/loop.h"
+#include "observe/function_log.h"
+
+namespace thaw::pool {
+
+// Ownership: shared by the environment and by follow(), which keeps it until the function's last process has closed the
+// pipe. Threads: any.
+class FunctionOutput : public std::enable_shared_from_this<FunctionOutput> {
+ public:
+  // pipe: the read end, non-blocking.
+  FunctionOutput(UniqueFd pipe, std::shared_ptr<observe::FunctionLog> log);
+  ~FunctionOutput();
+
+  // Moves what is in the pipe into the log, whole lines at a time, without waiting. An invocation calls it before its
+  // END line, so that what the function printed stands before it. False at the end of the pipe.
+  bool take_waiting();
+  // take_waiting(), unless somebody did so within the last millisecond: under load the order of lines of many
+  // invocations says nothing, and a look at the pipe is a system call.
+  void take_waiting_if_due(http::TimePoint now);
+  // Takes lines as they come until the end of the pipe.
+  http::Task<> follow(http::Loop& loop);
+
+ private:
+  const UniqueFd pipe_;
+  const std::shared_ptr<observe::FunctionLog> log_;
+  std::atomic<http::TimePoint::rep> taken_at_{0};
+  std::mutex mutex_;
+  std::string pending_;  // a line that is not whole yet; guarded by mutex_
+};
+
+}  // namespace thaw::pool

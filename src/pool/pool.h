@@ -1,0 +1,205 @@
+// The environment pool: starts environments on demand, lends them to invocations, queues what has to wait, freezes what
+// is idle and drops what stays so.
+//
+//   lend an idle one; else start one, within the function's and the machine's bounds; else wait in a bounded queue
+//
+// Lock order: Pool::mutex_, then FunctionPool::mutex_. Environment::control_mutex is taken before FunctionPool::mutex_
+// or with neither held. No lock is held across a wait; the only system calls under one are writes to cgroup files.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/thread_pool.hpp>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "http/client.h"
+#include "http/server.h"
+#include "model/function.h"
+#include "observe/function_log.h"
+#include "pool/output.h"
+#include "sandbox/sandbox.h"
+
+namespace thaw::pool {
+
+struct PoolLimits {
+  std::uint64_t memory_bytes_max = 0;           // of all environments together, by their memory_mb
+  std::size_t starts_at_once_max = 4;           // inits are CPU-bound: more at a time are not faster
+  std::chrono::milliseconds freeze_after{100};  // idle time until an environment is frozen
+  std::size_t header_bytes_max = 65536;         // of a function's responses
+};
+
+// The package of a function as the spawner takes it; `hold` keeps it on disk.
+struct Package {
+  UniqueFd folder;
+  std::shared_ptr<const void> hold;
+};
+using OpenPackage = std::function<Result<Package>(const std::string& code_sha256)>;
+
+enum class EnvironmentState : std::uint8_t { starting, idle, busy, frozen, ending };
+std::string_view to_string(EnvironmentState state);
+
+class FunctionPool;
+class Pool;
+
+// One environment. Ownership: shared by its FunctionPool and its leases.
+struct Environment {
+  std::uint64_t id = 0;
+  std::chrono::steady_clock::time_point started_at{};
+  std::chrono::microseconds init_took{0};
+  std::shared_ptr<const void> package_hold;
+  std::shared_ptr<FunctionOutput> output;
+  boost::asio::ip::tcp::endpoint endpoint;
+  std::atomic<std::uint64_t> memory_peak_bytes{0};
+
+  // Guards the cgroup files, so that a thaw and a freeze never cross.
+  std::mutex control_mutex;
+  std::unique_ptr<sandbox::Controls> controls;
+  std::chrono::steady_clock::time_point memory_read_at{};
+
+  // Below: guarded by FunctionPool::mutex_.
+  EnvironmentState state = EnvironmentState::starting;
+  bool retiring = false;  // lent to nobody new; destroyed when the last lease comes back
+  std::uint32_t inflight = 0;
+  std::uint64_t invocations = 0;
+  bool init_reported = false;
+  std::chrono::steady_clock::time_point idle_since{};
+  std::vector<UniqueFd> sockets;
+  std::vector<std::unique_ptr<http::ClientConnection>> connections;  // idle ones
+  std::optional<sandbox::ExitInfo> exit;
+};
+
+// A borrowed environment. Dropped without a word it destroys the environment; give_back() returns it.
+class Lease {
+ public:
+  Lease() = default;
+  Lease(Lease&& other) noexcept;
+  Lease& operator=(Lease&& other) noexcept;
+  ~Lease();
+
+  bool valid() const { return environment_ != nullptr; }
+  // An idle connection to the function, moved to this loop; nullptr when there is none.
+  std::unique_ptr<http::ClientConnection> take_idle(http::Loop& loop);
+  // A connection to the function on this loop: an idle one, or a new one.
+  http::Task<Result<std::unique_ptr<http::ClientConnection>>> connect(http::Loop& loop, http::TimePoint deadline);
+  observe::FunctionLog& log() const;
+  // What the function has printed so far is in its log when this returns.
+  void take_output(http::TimePoint now);
+  // Whether the connection given last had been used before.
+  bool reused() const { return reused_; }
+  // Why the environment has ended, waiting a little for the word of it; nothing when it lives.
+  http::Task<std::optional<sandbox::ExitInfo>> exit_reason(http::Loop& loop);
+  // Highest memory use so far, read at most every few milliseconds.
+  std::uint64_t memory_peak_bytes();
+  // Set on the first invocation after a start.
+  std::optional<std::chrono::microseconds> init_duration() const { return init_duration_; }
+  // connection may be empty, or of no further use: then it is closed.
+  void give_back(std::unique_ptr<http::ClientConnection> connection);
+  // The environment takes nothing new and ends once its other invocations are over.
+  void retire();
+
+ private:
+  friend class FunctionPool;
+  std::shared_ptr<FunctionPool> pool_;
+  std::shared_ptr<Environment> environment_;
+  std::optional<std::chrono::microseconds> init_duration_;
+  bool was_frozen_ = false;
+  bool reused_ = false;
+};
+
+struct EnvironmentView {
+  std::uint64_t id = 0;
+  EnvironmentState state = EnvironmentState::starting;
+  std::uint32_t inflight = 0;
+  std::uint64_t invocations = 0;
+  std::chrono::seconds age{0};
+  std::uint64_t memory_peak_bytes = 0;
+  std::chrono::microseconds init_took{0};
+};
+
+struct FunctionView {
+  std::vector<EnvironmentView> environments;
+  std::size_t queued = 0;
+};
+
+struct PoolView {
+  std::size_t starting = 0;
+  std::size_t idle = 0;
+  std::size_t busy = 0;
+  std::size_t frozen = 0;
+  std::size_t queued = 0;
+  std::uint64_t memory_admitted_bytes = 0;
+};
+
+// Ownership: host, logs and loops outlive the pool. Threads: any. Errors: see acquire().
+class Pool {
+ public:
+  Pool(sandbox::EnvironmentHost& host, observe::FunctionLogs& logs, http::Loops& loops, OpenPackage open_package,
+       PoolLimits limits);
+  ~Pool();
+
+  // A lease when one is free now; nothing is started.
+  std::optional<Lease> try_acquire(const std::shared_ptr<const model::FunctionRecord>& record);
+  // An environment for one invocation. Errors: overloaded when the queue is full or nothing became free in time;
+  // function_failed when its init failed (code Init.*); unavailable while stopping; unsupported when it can never fit.
+  // on_client_gone of the exchange is used while waiting.
+  http::Task<Result<Lease>> acquire(http::Exchange& exchange, std::shared_ptr<const model::FunctionRecord> record);
+
+  // The function is gone or replaced: its environments end as their invocations do.
+  void retire(const std::string& function_name);
+  FunctionView view(const std::string& function_name);
+  PoolView view();
+  // Ends every environment; true when all were gone in time.
+  bool stop(std::chrono::milliseconds wait_max);
+
+ private:
+  friend class FunctionPool;
+  friend class Lease;
+
+  std::shared_ptr<FunctionPool> pool_of(const std::shared_ptr<const model::FunctionRecord>& record);
+  // Takes memory for one more environment, ending idle ones of other functions when there is none left.
+  bool admit(std::uint64_t bytes, const FunctionPool* asking);
+  void release(std::uint64_t bytes);
+  bool evict_one_idle(const FunctionPool* asking);
+  // Looks again at functions whose queue waits for memory or for a turn to start.
+  void pump_starved();
+  void on_exit(const sandbox::ExitInfo& exit);
+  void wake_sweeper(http::TimePoint at);
+  void arm_sweeper(http::TimePoint at);
+  void sweep();
+  std::vector<std::shared_ptr<FunctionPool>> all();
+
+  sandbox::EnvironmentHost& host_;
+  observe::FunctionLogs& logs_;
+  http::Loops& loops_;
+  const OpenPackage open_package_;
+  const PoolLimits limits_;
+  boost::asio::thread_pool starters_{2};  // opens packages: file I/O stays off the loops
+  boost::asio::basic_waitable_timer<std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>,
+                                    http::Executor>
+      sweeper_;
+  std::atomic<http::TimePoint::rep> sweep_at_{http::TimePoint::max().time_since_epoch().count()};
+  std::atomic<std::uint64_t> next_id_{1};
+  std::atomic<std::size_t> starting_{0};
+  std::atomic<std::uint64_t> memory_admitted_bytes_{0};
+  std::atomic<bool> starved_{false};
+  std::atomic<bool> stopping_{false};
+
+  std::mutex mutex_;
+  std::condition_variable gone_;
+  std::unordered_map<std::string, std::shared_ptr<FunctionPool>> pools_;  // by function name, current revision
+  std::vector<std::shared_ptr<FunctionPool>> retired_;                    // still draining
+  std::unordered_map<std::uint64_t, std::weak_ptr<FunctionPool>> by_id_;  // every environment that may exit
+};
+
+}  // namespace thaw::pool

@@ -1,0 +1,328 @@
+// How an environment comes to be: a turn and memory for it, its package, the spawner, then readiness.
+
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "pool/function_pool.h"
+#include "pool/start_command.h"
+
+namespace thaw::pool {
+
+using http::TimePoint;
+using Clock = std::chrono::steady_clock;
+using Timer = boost::asio::basic_waitable_timer<Clock, boost::asio::wait_traits<Clock>, http::Executor>;
+
+constexpr std::uint32_t kFirstSockets = 4;
+constexpr std::uint32_t kMoreSockets = 8;
+// Readiness is looked at often at first: a start that takes 20 ms must not wait another 20 for the next look.
+constexpr std::chrono::milliseconds kReadinessFirstPause{1};
+constexpr std::chrono::milliseconds kReadinessLastPause{20};
+
+std::size_t FunctionPool::starts_wanted_locked() const {
+  const std::size_t coming = starting_ * config().concurrency;
+  if (waiters_.size() <= coming) return 0;
+  std::size_t living = 0;
+  for (const auto& environment : environments_) living += environment->state != EnvironmentState::ending;
+  if (living >= config().environments_max) return 0;
+  const std::size_t wanted = (waiters_.size() - coming + config().concurrency - 1) / config().concurrency;
+  return std::min<std::size_t>(wanted, config().environments_max - living);
+}
+
+// False when there is no memory or no turn now; pump_starved() tries again.
+bool FunctionPool::start_one() {
+  if (pool_.starting_.fetch_add(1) >= pool_.limits_.starts_at_once_max) {
+    --pool_.starting_;
+    pool_.starved_ = true;
+    return false;
+  }
+  if (!pool_.admit(memory_bytes(), this)) {
+    --pool_.starting_;
+    pool_.starved_ = true;
+    return false;
+  }
+  auto environment = std::make_shared<Environment>();
+  environment->id = pool_.next_id_++;
+  environment->started_at = environment->idle_since = Clock::now();
+  environment->endpoint = {boost::asio::ip::address_v4::loopback(), config().port};
+  {
+    const std::lock_guard lock(mutex_);
+    environments_.push_back(environment);
+    ++starting_;
+  }
+  {
+    const std::lock_guard lock(pool_.mutex_);
+    pool_.by_id_[environment->id] = weak_from_this();
+  }
+  boost::asio::post(pool_.starters_, [self = shared_from_this(), environment] { self->start_on_thread(environment); });
+  return true;
+}
+
+void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
+  auto package = pool_.open_package_(record_->code_sha256);
+  auto output = sys::pipe(O_NONBLOCK);
+  if (!package.ok() || !output.ok()) {
+    on_started(environment, package.ok() ? output.error() : package.error());
+    return;
+  }
+  // Only our end is non-blocking: the function must see an ordinary pipe.
+  ::fcntl(output->write_end.get(), F_SETFL, 0);
+  environment->package_hold = std::move(package->hold);
+  http::Loop& loop = pool_.loops_.next();
+  environment->output = std::make_shared<FunctionOutput>(std::move(output->read_end), log_);
+  boost::asio::co_spawn(
+      loop.executor(), [copied = environment->output, &loop] { return copied->follow(loop); }, boost::asio::detached);
+  sandbox::EnvironmentSpec spec = start_spec(*record_);
+  spec.id = environment->id;
+  spec.sockets = kFirstSockets;
+  spec.package = std::move(package->folder);
+  spec.output = std::move(output->write_end);
+  pool_.host_.start(std::move(spec), [self = shared_from_this(), environment](Result<sandbox::Started> started) {
+    self->on_started(environment, std::move(started));
+  });
+}
+
+void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<sandbox::Started> started) {
+  if (!started.ok()) {
+    log::error("environment_start_failed function={} id={} error={}", config().name, environment->id,
+               started.error().message);
+    forget(environment);
+    if (started.error().kind == ErrorKind::function_failed)
+      log_->append(started.error().message + ": " + program() + "\n");
+    on_start_failed(environment, start_error(started.error()));
+    return;
+  }
+  {
+    const std::lock_guard control(environment->control_mutex);
+    environment->controls = std::move(started->controls);
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    environment->sockets = std::move(started->sockets);
+  }
+  http::Loop& loop = pool_.loops_.next();
+  boost::asio::co_spawn(
+      loop.executor(), [self = shared_from_this(), environment, &loop] { return self->wait_ready(environment, loop); },
+      boost::asio::detached);
+}
+
+const std::string& FunctionPool::program() const {
+  return config().command.empty() ? config().engine : config().command.front();
+}
+
+Error FunctionPool::start_error(const Error& error) const {
+  if (error.code == "Function.ExecFailed") {
+    return {ErrorKind::function_failed,
+            "the function's command cannot be run: " + program() +
+                " is neither in the package nor on the system, or is not executable",
+            "Init.ExecFailed"};
+  }
+  if (error.code == "Function.OutOfMemory") {
+    return init_error({.reason = sandbox::ExitReason::out_of_memory});
+  }
+  const ErrorKind kind = error.kind == ErrorKind::unavailable ? ErrorKind::unavailable : ErrorKind::internal;
+  return {kind, "the environment could not be started; the daemon's log says why", "Init.StartFailed"};
+}
+
+// The environment never came to be: the spawner will report no exit for it.
+void FunctionPool::forget(const std::shared_ptr<Environment>& environment) {
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase(environments_, environment);
+  }
+  pool_.release(memory_bytes());
+  const std::lock_guard lock(pool_.mutex_);
+  pool_.by_id_.erase(environment->id);
+  pool_.gone_.notify_all();
+}
+
+http::Task<> FunctionPool::wait_ready(std::shared_ptr<Environment> environment, http::Loop& loop) {
+  std::unique_ptr<http::ClientConnection> connection;
+  const Status ready = co_await poll_readiness(environment, loop, connection);
+  if (!ready.ok()) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!environment->exit) destroy_locked(environment);
+    }
+    on_start_failed(environment, ready.error());
+    co_return;
+  }
+  {
+    const std::lock_guard control(environment->control_mutex);
+    const Status throttled = environment->controls != nullptr ? environment->controls->throttle() : Status();
+    if (!throttled.ok())
+      log::error("environment_throttle_failed id={} error={}", environment->id, throttled.error().message);
+  }
+  on_ready(environment, std::move(connection));
+}
+
+// Asks the readiness path until it answers below 500. The connection that did may be used on.
+http::Task<Status> FunctionPool::poll_readiness(std::shared_ptr<Environment> environment, http::Loop& loop,
+                                                std::unique_ptr<http::ClientConnection>& connection) {
+  const TimePoint deadline = environment->started_at + std::chrono::seconds(config().init_timeout_s);
+  const std::string request =
+      "GET " + config().readiness_path + " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: thaw-readiness\r\n\r\n";
+  auto pause = kReadinessFirstPause;
+  std::uint64_t looks = 0;
+  for (;;) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (environment->exit) co_return init_error(*environment->exit);
+      if (environment->state == EnvironmentState::ending)
+        co_return Error{ErrorKind::unavailable, "Thaw is shutting down"};
+    }
+    if (Clock::now() >= deadline) {
+      co_return Error{ErrorKind::function_failed,
+                      "the function was not ready within init_timeout_s (" + std::to_string(config().init_timeout_s) +
+                          " s): nothing answered on port " + std::to_string(config().port),
+                      "Init.TimedOut"};
+    }
+    if (connection == nullptr) {
+      auto socket = co_await more_sockets(environment, loop);
+      // Without a socket the environment has just ended, most likely: the next turn knows.
+      if (socket.ok()) {
+        connection = std::make_unique<http::ClientConnection>(loop, std::move(*socket), pool_.limits_.header_bytes_max);
+      }
+    }
+    if (connection != nullptr) {
+      connection->begin_exchange(deadline);
+      const Status connected = co_await connection->connect(environment->endpoint);
+      if (connected.ok()) {
+        if (co_await answers(*connection, request)) {
+          if (!connection->next_exchange()) connection.reset();
+          co_return Status();
+        }
+        connection.reset();
+      }
+      // After a refusal the same socket can try again.
+    }
+    Timer timer(loop.executor(), pause);
+    co_await timer.async_wait(http::use_task);
+    if (++looks % 16 == 0) pause = std::min(pause * 2, kReadinessLastPause);
+  }
+}
+
+http::Task<bool> FunctionPool::answers(http::ClientConnection& connection, const std::string& request) {
+  if (!(co_await connection.send(boost::asio::buffer(request))).ok()) co_return false;
+  const auto head = co_await connection.read_head();
+  if (!head.ok() || (*head)->status >= 500) co_return false;
+  for (;;) {
+    const auto piece = co_await connection.read_body();
+    if (!piece.ok()) co_return false;
+    if (piece->empty()) co_return true;
+  }
+}
+
+void FunctionPool::on_ready(const std::shared_ptr<Environment>& environment,
+                            std::unique_ptr<http::ClientConnection> connection) {
+  const TimePoint now = Clock::now();
+  {
+    const std::lock_guard lock(mutex_);
+    --starting_;
+    environment->init_took = std::chrono::duration_cast<std::chrono::microseconds>(now - environment->started_at);
+    environment->idle_since = now;
+    if (environment->state == EnvironmentState::starting && !environment->exit) {
+      environment->state = EnvironmentState::idle;
+      if (connection != nullptr) environment->connections.push_back(std::move(connection));
+      if (retired_ && waiters_.empty()) destroy_locked(environment);
+    }
+  }
+  log::info("environment_ready function={} id={} init_ms={:.1f}", config().name, environment->id,
+            static_cast<double>(environment->init_took.count()) / 1000.0);
+  --pool_.starting_;
+  pump();
+  pool_.wake_sweeper(now + pool_.limits_.freeze_after);
+  pool_.pump_starved();
+}
+
+void FunctionPool::on_start_failed(const std::shared_ptr<Environment>& environment, Error error) {
+  bool hopeless = false;
+  {
+    const std::lock_guard lock(mutex_);
+    --starting_;
+    environment->state = EnvironmentState::ending;
+    const bool others = std::any_of(environments_.begin(), environments_.end(), [](const auto& other) {
+      return other->state != EnvironmentState::ending && !other->retiring;
+    });
+    const bool ready = std::any_of(environments_.begin(), environments_.end(), [](const auto& other) {
+      return other->state == EnvironmentState::idle || other->state == EnvironmentState::busy ||
+             other->state == EnvironmentState::frozen;
+    });
+    // A function whose init fails would fail the same way in the environments that are still starting.
+    hopeless = error.kind == ErrorKind::function_failed ? !ready : !others;
+  }
+  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - environment->started_at);
+  char line[160];
+  std::snprintf(line, sizeof(line), "INIT_REPORT Init Duration: %.2f ms\tPhase: init\tStatus: %s\tError Type: %s\n",
+                static_cast<double>(took.count()) / 1000.0, error.code == "Init.TimedOut" ? "timeout" : "error",
+                error.code.c_str());
+  log_->append(line);
+  log::warn("environment_init_failed function={} id={} code={}", config().name, environment->id, error.code);
+  --pool_.starting_;
+  if (hopeless) fail_waiters(error);
+  pump();
+  pool_.pump_starved();
+}
+
+Error FunctionPool::init_error(const sandbox::ExitInfo& exit) const {
+  switch (exit.reason) {
+    case sandbox::ExitReason::out_of_memory:
+      return {ErrorKind::function_failed,
+              "the function ran out of memory during init (memory_mb " + std::to_string(config().memory_mb) +
+                  "): raise memory_mb",
+              "Init.OutOfMemory"};
+    case sandbox::ExitReason::signaled:
+      return {ErrorKind::function_failed,
+              "the function was killed by signal " + std::to_string(exit.code) + " during init; its log says more",
+              "Init.Crashed"};
+    case sandbox::ExitReason::destroyed:
+      return {ErrorKind::unavailable, "the environment was ended during init"};
+    case sandbox::ExitReason::exited:
+      break;
+  }
+  return {ErrorKind::function_failed,
+          "the function exited with status " + std::to_string(exit.code) + " during init; its log says more",
+          "Init.Exited"};
+}
+
+http::Task<Result<UniqueFd>> FunctionPool::more_sockets(std::shared_ptr<Environment> environment, http::Loop& loop) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!environment->sockets.empty()) {
+      UniqueFd socket = std::move(environment->sockets.back());
+      environment->sockets.pop_back();
+      co_return socket;
+    }
+  }
+  auto outcome = std::make_shared<std::optional<Result<std::vector<UniqueFd>>>>();
+  const auto executor = loop.executor();
+  const auto initiate = [&](auto handler) {
+    auto resume = std::make_shared<decltype(handler)>(std::move(handler));
+    pool_.host_.make_sockets(environment->id, kMoreSockets,
+                             [outcome, executor, resume](Result<std::vector<UniqueFd>> made) {
+                               boost::asio::post(executor, [outcome, resume, held = std::move(made)]() mutable {
+                                 outcome->emplace(std::move(held));
+                                 std::move (*resume)();
+                               });
+                             });
+  };
+  co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<http::Executor>, void()>(initiate,
+                                                                                                   http::use_task);
+  if (!(*outcome)->ok()) co_return std::move(**outcome).error();
+  std::vector<UniqueFd> made = std::move(***outcome);
+  if (made.empty()) co_return internal_error("the spawner made no socket");
+  UniqueFd first = std::move(made.back());
+  made.pop_back();
+  const std::lock_guard lock(mutex_);
+  if (environment->state != EnvironmentState::ending) {
+    std::move(made.begin(), made.end(), std::back_inserter(environment->sockets));
+  }
+  co_return first;
+}
+
+}  // namespace thaw::pool

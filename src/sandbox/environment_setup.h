@@ -1,0 +1,80 @@
+// How a fresh process becomes an environment.
+//
+// The spawner clones a process that is PID 1 of a new PID namespace. That process, still with all privileges, makes the
+// rest of its environment around itself, in two halves:
+//
+//   prepare   groups, namespaces, network, the file tree: what is alike for every function. It then waits on its report
+//             socket. Preparing ahead keeps the slow part (joining cgroup v1 hierarchies: milliseconds) out of a start.
+//   finish    once told what to run: limits, /tmp, the package, sockets; it gives its privileges up and becomes the
+//   stub
+//             by execve.
+//
+// So one process is worker and PID 1 at once, its parent is the spawner, and a slow start holds up nobody else.
+#pragma once
+
+#include <linux/filter.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "sandbox/cgroup.h"
+#include "sandbox/protocol.h"
+
+namespace thaw::sandbox {
+
+// Steps of a start, in order; a failure names its step, a success the time of each.
+enum class SetupStep : std::uint32_t {
+  cgroup,      // prepare: make the groups and join them
+  namespaces,  // enter the template's tree, take private copies
+  network,     // loopback
+  proc,        // /proc and what covers parts of it
+  wait,        // until told what to run
+  limits,      // finish: memory, number of processes
+  mounts,      // /tmp, /dev/shm, /var/task, engine
+  sockets,
+  privileges,  // user, capabilities, resource limits, seccomp
+  stub,        // execve of the stub
+};
+inline constexpr std::size_t kSetupSteps = 10;
+const char* to_string(SetupStep step);
+
+// What the process says on its report socket before it becomes the stub (stub_report.h says what follows).
+inline constexpr std::uint32_t kReportPrepared = 0x7001;  // with the network namespace; it waits
+inline constexpr std::uint32_t kReportFinished = 0x7002;  // with the sockets; execve of the stub follows
+inline constexpr std::uint32_t kReportFailed = 0x7003;
+struct SetupReport {
+  std::uint32_t kind = 0;
+  SetupStep step = SetupStep::cgroup;
+  std::uint32_t step_us[kSetupSteps] = {};
+  char text[160] = {};  // of a failure; ends with a NUL
+};
+
+// What the spawner sends to a process that waits: the bytes of the start request, as decode_request has accepted them,
+// with these descriptors. The folders are detached mounts (clone_read_only); the last one comes only with an engine.
+inline constexpr std::size_t kGoPackage = 0;
+inline constexpr std::size_t kGoOutput = 1;
+inline constexpr std::size_t kGoEngine = 2;
+
+// Everything is borrowed: the process is a copy of the spawner and ends in execve or _exit.
+struct SetupPlan {
+  const CgroupTree& cgroups;
+  const std::string& group;
+  const std::vector<sock_filter>& filter;
+  const UniqueFd& template_root;  // mount namespace
+  const UniqueFd& report;
+  uid_t uid = 0;
+};
+
+// Runs in the new process. Never returns.
+[[noreturn]] void become_environment(const SetupPlan& plan);
+
+// A detached read-only, nosuid, nodev mount of a folder. The folder must be mounted in the calling process's namespace.
+Result<UniqueFd> clone_read_only(const UniqueFd& folder);
+
+// Unconnected, non-blocking TCP sockets in the calling thread's network namespace, TCP_NODELAY set.
+Result<std::vector<UniqueFd>> make_tcp_sockets(std::uint32_t count);
+
+}  // namespace thaw::sandbox

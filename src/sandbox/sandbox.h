@@ -1,0 +1,90 @@
+// The server half's view of environments: it asks the spawner, the privileged process, to make and end them.
+//
+// The server half never names a path: it hands over descriptors, and gets descriptors back. What it may do with an
+// environment afterwards without asking (freeze, thaw, throttle, read its memory figures) it does on descriptors of
+// cgroup files that the spawner opened for it.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace thaw::sandbox {
+
+inline constexpr std::size_t kArgumentsBytesMax = 98304;  // argv and environment of one start, together
+inline constexpr std::uint32_t kSocketsPerRequestMax = 64;
+
+enum class Engine : std::uint8_t { none, thaw_onnx };
+
+struct EnvironmentSpec {
+  // Chosen by the caller, never used twice while the spawner lives.
+  std::uint64_t id = 0;
+  std::uint64_t memory_bytes = 0;
+  std::uint32_t cpu_milli = 0;  // share once throttled; init is not throttled
+  std::uint32_t pids_max = 1024;
+  std::uint64_t tmp_bytes = 0;
+  std::vector<std::string> argv;
+  std::vector<std::string> environment;  // "NAME=value", the whole environment of the function
+  Engine engine = Engine::none;          // thaw_onnx: the engine's folder is bound at /opt/thaw
+  std::uint32_t sockets = 4;             // unconnected TCP sockets made in its network namespace at the start
+  UniqueFd package;                      // O_PATH folder, bound read-only at /var/task
+  UniqueFd output;                       // write end of a pipe: the function's standard output and error
+};
+
+enum class ExitReason : std::uint8_t { exited, signaled, out_of_memory, destroyed };
+
+struct ExitInfo {
+  std::uint64_t id = 0;
+  ExitReason reason = ExitReason::exited;
+  int code = 0;  // exit status or signal number
+};
+
+// Control over one started environment, by descriptors of its cgroup's files. Dropping it does not end the environment.
+// Threads: not thread-safe; one user at a time.
+class Controls {
+ public:
+  virtual ~Controls() = default;
+  // Stops every process of the environment (cgroup v2's cgroup.freeze or the v1 freezer). Returns once asked for; the
+  // kernel finishes within microseconds.
+  virtual Status freeze() = 0;
+  virtual Status thaw() = 0;
+  // Holds the environment to its CPU share from now on (cpu.max or cpu.cfs_quota_us).
+  virtual Status throttle() = 0;
+  // Highest memory use so far, in bytes (memory.peak or memory.max_usage_in_bytes; where neither is there, the highest
+  // memory.current seen by this call).
+  virtual Result<std::uint64_t> memory_peak_bytes() = 0;
+};
+
+struct Started {
+  std::unique_ptr<Controls> controls;
+  // Unconnected, non-blocking AF_INET stream sockets inside the environment's network namespace.
+  std::vector<UniqueFd> sockets;
+  // How long the spawner took to have the function's process running.
+  std::chrono::microseconds took{0};
+};
+
+// Ownership: one per daemon; owns the connection to the spawner.
+// Threads: every method may be called from any thread; callbacks run on the client's own thread and must not block.
+// Errors: when the spawner dies, every pending callback gets `unavailable` and on_spawner_lost runs once.
+class EnvironmentHost {
+ public:
+  virtual ~EnvironmentHost() = default;
+  virtual void start(EnvironmentSpec spec, std::function<void(Result<Started>)> done) = 0;
+  // More unconnected sockets of a started environment.
+  virtual void make_sockets(std::uint64_t id, std::uint32_t count,
+                            std::function<void(Result<std::vector<UniqueFd>>)> done) = 0;
+  // Ends every process of the environment and clears what it was made of. on_exit follows, with reason destroyed.
+  // Unknown ids are ignored: the environment may have ended by itself.
+  virtual void destroy(std::uint64_t id) = 0;
+  // Set once, before the first start. on_exit runs once for every started environment, after everything it was made of
+  // (cgroup, mounts) is gone.
+  virtual void set_on_exit(std::function<void(ExitInfo)> on_exit) = 0;
+};
+
+}  // namespace thaw::sandbox
