@@ -75,10 +75,12 @@ Loops::Loops(unsigned count) {
 }
 
 void Loops::start() {
+  running_ = true;
   for (auto& loop : loops_) loop->start();
 }
 
 void Loops::stop() {
+  running_ = false;
   for (auto& loop : loops_) loop->context().stop();
   for (auto& loop : loops_) loop->stop();
 }

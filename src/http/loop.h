@@ -89,6 +89,8 @@ class Loops {
   ~Loops() { stop(); }
   void start();
   void stop();
+  // From start() to stop().
+  bool running() const { return running_; }
   std::size_t size() const { return loops_.size(); }
   Loop& operator[](std::size_t i) { return *loops_[i]; }
   // Round robin.
@@ -97,6 +99,7 @@ class Loops {
  private:
   std::vector<std::unique_ptr<Loop>> loops_;
   std::atomic<std::size_t> turn_{0};
+  std::atomic<bool> running_{false};
 };
 
 }  // namespace thaw::http

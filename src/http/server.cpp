@@ -31,6 +31,7 @@ constexpr std::chrono::milliseconds kAcceptRetryAfter{50};
 constexpr int kBacklog = 4096;
 // What connections that are cut off get to unwind.
 constexpr std::chrono::milliseconds kCutWaitMax{500};
+constexpr std::chrono::seconds kCloseWaitMax{10};
 
 // ---- Connection -----------------------------------------------------------------------------------------------------
 
@@ -391,6 +392,10 @@ Server::Server(Loops& loops, ServerLimits limits, Handler handler)
 Server::~Server() {
   stop_accepting();
   cut_off();
+  // A loop that runs closes them soon; when the loops have ended already, nobody else touches a listener any more.
+  const auto until = std::chrono::steady_clock::now() + kCloseWaitMax;
+  while (listeners_open_ > 0 && loops_.running() && std::chrono::steady_clock::now() < until)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 Result<std::uint16_t> Server::listen_tcp(const std::string& address, std::uint16_t port) {
@@ -422,6 +427,7 @@ Result<std::uint16_t> Server::listen_on(UniqueFd socket) {
   if (::getsockname(socket.get(), bound.data(), &size) != 0) return sys::errno_error("getsockname");
   ::fcntl(socket.get(), F_SETFL, O_NONBLOCK);
   listeners_.push_back(std::make_unique<Listener>(*this, std::move(socket), std::string()));
+  ++listeners_open_;
   return bound.port();
 }
 
@@ -444,13 +450,18 @@ Status Server::listen_unix(const std::string& path, unsigned mode) {
   if (!socket.valid() || ::bind(socket.get(), name, sizeof(address)) != 0) return sys::errno_error(path);
   if (::chmod(path.c_str(), mode) != 0 || ::listen(socket.get(), kBacklog) != 0) return sys::errno_error(path);
   listeners_.push_back(std::make_unique<Listener>(*this, std::move(socket), path));
+  ++listeners_open_;
   return {};
 }
 
 void Server::stop_accepting() {
   if (draining_.exchange(true)) return;
   for (auto& listener : listeners_) {
-    asio::post(loops_[0].executor(), [target = listener.get()] { target->close(); });
+    asio::post(loops_[0].executor(), [this, target = listener.get()] {
+      target->close();
+      // One turn later: an accept that the close has cancelled looks at its listener once more.
+      asio::post(loops_[0].executor(), [this] { --listeners_open_; });
+    });
   }
 }
 

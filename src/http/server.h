@@ -148,6 +148,7 @@ class Server {
   const ServerLimits limits_;
   const Handler handler_;
   std::vector<std::unique_ptr<Listener>> listeners_;
+  std::atomic<std::size_t> listeners_open_{0};
   std::atomic<std::size_t> connections_{0};
   std::atomic<bool> draining_{false};
   std::atomic<bool> cutting_{false};
