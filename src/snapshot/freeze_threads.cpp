@@ -1,0 +1,266 @@
+// Registers, signals and timers of a held process.
+#include <elf.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <sstream>
+
+#include "base/sys.h"
+#include "snapshot/freeze.h"
+#include "snapshot/proc_files.h"
+#include "snapshot/tracee.h"
+
+#ifndef PTRACE_GET_RSEQ_CONFIGURATION
+#define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
+#endif
+
+namespace thaw::snapshot {
+namespace {
+
+constexpr std::size_t kXstateBytesMax = 32'768;
+constexpr std::size_t kXstateBvOffset = 512;  // of the XSAVE header's XSTATE_BV (Intel SDM, volume 1, 13.4.2)
+constexpr std::uint64_t kTileData = 1ULL << 18;
+constexpr std::size_t kPendingMax = 1024;
+
+// Kernel-internal results of an interrupted system call (include/linux/errno.h).
+constexpr std::int64_t kRestartSys = -512;
+constexpr std::int64_t kRestartNoIntr = -513;
+constexpr std::int64_t kRestartNoHand = -514;
+constexpr std::int64_t kRestartBlock = -516;
+
+struct RseqConfiguration {
+  std::uint64_t address;
+  std::uint32_t size;
+  std::uint32_t signature;
+  std::uint32_t flags;
+  std::uint32_t pad;
+};
+
+struct PeekArguments {
+  std::uint64_t offset;
+  std::uint32_t flags;
+  std::int32_t count;
+};
+
+// A thread that sleeps in a system call starts it again: the kernel would do the same after a signal without a handler.
+void rewind_system_call(user_regs_struct& registers) {
+  const auto number = static_cast<std::int64_t>(registers.orig_rax);
+  const auto result = static_cast<std::int64_t>(registers.rax);
+  if (number < 0) return;
+  if (result == kRestartSys || result == kRestartNoIntr || result == kRestartNoHand) {
+    registers.rax = registers.orig_rax;
+    registers.rip -= 2;
+  } else if (result == kRestartBlock) {
+    // What remains of its time is known only to the kernel: the caller hears EINTR, as after a signal.
+    registers.rax = static_cast<std::uint64_t>(-EINTR);
+  }
+  registers.orig_rax = ~0ULL;
+}
+
+Status read_xstate(pid_t tid, Thread& thread) {
+  thread.xstate.resize(kXstateBytesMax);
+  iovec vector{thread.xstate.data(), thread.xstate.size()};
+  if (::ptrace(PTRACE_GETREGSET, tid, reinterpret_cast<void*>(NT_X86_XSTATE), &vector) != 0)
+    return sys::errno_error("read the extended registers");
+  thread.xstate.resize(vector.iov_len);
+  std::uint64_t in_use = 0;
+  std::memcpy(&in_use, thread.xstate.data() + kXstateBvOffset, sizeof(in_use));
+  if ((in_use & kTileData) != 0) {
+    return Error{ErrorKind::unsupported,
+                 "thread " + thread.name + " holds AMX tiles: release them (_tile_release) before the snapshot"};
+  }
+  return {};
+}
+
+Result<std::vector<Bytes>> read_pending(pid_t tid, std::uint32_t flags) {
+  std::vector<Bytes> pending;
+  for (std::uint64_t offset = 0;; ++offset) {
+    Bytes info(sizeof(siginfo_t));
+    PeekArguments arguments{offset, flags, 1};
+    const long got = ::ptrace(static_cast<__ptrace_request>(PTRACE_PEEKSIGINFO), tid, &arguments, info.data());
+    if (got < 0) return sys::errno_error("read pending signals");
+    if (got == 0) return pending;
+    if (pending.size() == kPendingMax) return Error{ErrorKind::unsupported, "more than 1,024 signals are pending"};
+    pending.push_back(std::move(info));
+  }
+}
+
+Status read_thread(Tracee& tracee, const Tracee::Stopped& stopped, Thread& thread) {
+  const std::string folder = "task/" + std::to_string(stopped.tid);
+  thread.tid = stopped.inner_tid;
+  ASSIGN_OR_RETURN(thread.name, read_proc(tracee.pid(), folder + "/comm"));
+  if (!thread.name.empty() && thread.name.back() == '\n') thread.name.pop_back();
+  user_regs_struct registers = stopped.registers;
+  rewind_system_call(registers);
+  static_assert(sizeof(registers) == sizeof(thread.registers));
+  std::memcpy(thread.registers.data(), &registers, sizeof(registers));
+  RETURN_IF_ERROR(read_xstate(stopped.tid, thread));
+  thread.signal_mask = stopped.signal_mask;
+
+  stack_t stack{};
+  ASSIGN_OR_RETURN(std::int64_t result, tracee.call_into(stopped, SYS_sigaltstack, {}, 1,
+                                                         {reinterpret_cast<std::byte*>(&stack), sizeof(stack)}));
+  if (result != 0) return sys::errno_error("sigaltstack", static_cast<int>(-result));
+  thread.altstack_address = reinterpret_cast<std::uint64_t>(stack.ss_sp);
+  thread.altstack_bytes = stack.ss_size;
+  thread.altstack_flags = static_cast<std::uint32_t>(stack.ss_flags) & ~static_cast<std::uint32_t>(SS_ONSTACK);
+
+  ASSIGN_OR_RETURN(result,
+                   tracee.call_into(stopped, SYS_prctl, {PR_GET_TID_ADDRESS}, 1,
+                                    {reinterpret_cast<std::byte*>(&thread.clear_child_tid), sizeof(std::uint64_t)}));
+  if (result != 0) return Error{ErrorKind::unsupported, "this kernel lacks CONFIG_CHECKPOINT_RESTORE"};
+  int death_signal = 0;
+  ASSIGN_OR_RETURN(result, tracee.call_into(stopped, SYS_prctl, {PR_GET_PDEATHSIG}, 1,
+                                            {reinterpret_cast<std::byte*>(&death_signal), sizeof(death_signal)}));
+  thread.parent_death_signal = static_cast<std::uint32_t>(death_signal);
+
+  ::syscall(SYS_get_robust_list, stopped.tid, &thread.robust_list, &thread.robust_list_bytes);
+  RseqConfiguration rseq{};
+  if (::ptrace(static_cast<__ptrace_request>(PTRACE_GET_RSEQ_CONFIGURATION), stopped.tid, sizeof(rseq), &rseq) > 0) {
+    thread.rseq_address = rseq.address;
+    thread.rseq_bytes = rseq.size;
+    thread.rseq_signature = rseq.signature;
+  }
+  ASSIGN_OR_RETURN(thread.pending, read_pending(stopped.tid, 0));
+
+  cpu_set_t mine;
+  cpu_set_t all;
+  CPU_ZERO(&all);
+  const long cpus = ::sysconf(_SC_NPROCESSORS_CONF);
+  for (long cpu = 0; cpu < cpus && cpu < CPU_SETSIZE; ++cpu) CPU_SET(static_cast<std::size_t>(cpu), &all);
+  if (::sched_getaffinity(stopped.tid, sizeof(mine), &mine) == 0) {
+    cpu_set_t both;
+    CPU_AND(&both, &mine, &all);
+    if (!CPU_EQUAL(&both, &all)) {
+      thread.affinity.resize(sizeof(mine));
+      std::memcpy(thread.affinity.data(), &mine, sizeof(mine));
+    }
+  }
+  return {};
+}
+
+// fields of /proc/PID/stat, numbered as in proc(5); the second one may hold blanks and parentheses.
+Result<std::vector<std::uint64_t>> read_stat(pid_t pid) {
+  ASSIGN_OR_RETURN(const std::string text, read_proc(pid, "stat"));
+  std::istringstream rest(text.substr(text.rfind(')') + 2));
+  std::vector<std::uint64_t> numbers(3, 0);
+  std::string field;
+  while (rest >> field) numbers.push_back(number(field));
+  if (numbers.size() < 53) return Error{ErrorKind::unsupported, "/proc/PID/stat has too few fields"};
+  return numbers;
+}
+
+Status read_layout(Tracee& tracee, Process& process) {
+  ASSIGN_OR_RETURN(const std::vector<std::uint64_t> stat, read_stat(tracee.pid()));
+  process.layout = {stat[26], stat[27], stat[45], stat[46], stat[47], stat[28], stat[48], stat[49], stat[50], stat[51]};
+  ASSIGN_OR_RETURN(const std::int64_t brk, tracee.call(tracee.threads().front(), SYS_brk));
+  process.brk = static_cast<std::uint64_t>(brk);
+  ASSIGN_OR_RETURN(const std::string vector, read_proc(tracee.pid(), "auxv"));
+  const auto* bytes = reinterpret_cast<const std::byte*>(vector.data());
+  process.auxiliary_vector.assign(bytes, bytes + vector.size());
+  return {};
+}
+
+Status read_signals(Tracee& tracee, Process& process) {
+  const Tracee::Stopped& leader = tracee.threads().front();
+  for (std::size_t i = 0; i < kSignals; ++i) {
+    const std::uint64_t signal = i + 1;
+    ASSIGN_OR_RETURN(const std::int64_t result,
+                     tracee.call_into(leader, SYS_rt_sigaction, {signal, 0, 0, 8}, 2,
+                                      {reinterpret_cast<std::byte*>(&process.actions[i]), sizeof(process.actions[i])}));
+    if (result != 0) return sys::errno_error("rt_sigaction", static_cast<int>(-result));
+  }
+  ASSIGN_OR_RETURN(process.pending, read_pending(leader.tid, 1 /* PTRACE_PEEKSIGINFO_SHARED */));
+  return {};
+}
+
+// /proc/PID/timers: "ID: 0", "signal: 34/value", "notify: signal/pid.7", "ClockID: 1", one after the other.
+Status read_timers(Tracee& tracee, Process& process) {
+  const Tracee::Stopped& leader = tracee.threads().front();
+  for (std::uint64_t which = 0; which < 3; ++which) {
+    auto& time = process.interval_timers[which].time;
+    ASSIGN_OR_RETURN(const std::int64_t result, tracee.call_into(leader, SYS_getitimer, {which}, 1,
+                                                                 {reinterpret_cast<std::byte*>(&time), sizeof(time)}));
+    if (result != 0) return sys::errno_error("getitimer", static_cast<int>(-result));
+  }
+  const auto text = read_proc(tracee.pid(), "timers");
+  if (!text.ok()) return {};
+  for (std::size_t at = text->find("ID: "); at != std::string::npos;) {
+    if (at > 0 && (*text)[at - 1] != '\n') break;
+    std::size_t next = text->find("\nID: ", at);
+    const std::string_view entry = std::string_view(*text).substr(at, next == std::string::npos ? next : next - at + 1);
+    PosixTimer timer;
+    timer.id = static_cast<std::int32_t>(number(*value_of(entry, "ID")));
+    const std::string_view signal = value_of(entry, "signal").value_or("");
+    timer.signal = static_cast<std::int32_t>(number(signal));
+    const std::size_t slash = signal.find('/');
+    if (slash != std::string_view::npos) timer.value = number(signal.substr(slash + 1), 16);
+    const std::string_view notify = value_of(entry, "notify").value_or("");
+    timer.notify = notify.starts_with("none") ? SIGEV_NONE : SIGEV_SIGNAL;
+    if (const std::size_t tid = notify.find("tid."); tid != std::string_view::npos) {
+      timer.notify = SIGEV_THREAD_ID;
+      timer.tid = static_cast<std::uint32_t>(number(notify.substr(tid + 4)));
+    }
+    timer.clock = static_cast<std::int32_t>(number(value_of(entry, "ClockID").value_or("")));
+    ASSIGN_OR_RETURN(const std::int64_t result,
+                     tracee.call_into(leader, SYS_timer_gettime, {static_cast<std::uint64_t>(timer.id)}, 1,
+                                      {reinterpret_cast<std::byte*>(&timer.time), sizeof(timer.time)}));
+    if (result != 0) return sys::errno_error("timer_gettime", static_cast<int>(-result));
+    process.posix_timers.push_back(timer);
+    at = next == std::string::npos ? next : next + 1;
+  }
+  return {};
+}
+
+}  // namespace
+
+Status read_threads(Tracee& tracee, Image& image) {
+  for (const Tracee::Stopped& stopped : tracee.threads()) {
+    Thread thread;
+    RETURN_IF_ERROR(read_thread(tracee, stopped, thread));
+    image.threads.push_back(std::move(thread));
+  }
+  return {};
+}
+
+Status read_process(Tracee& tracee, Image& image) {
+  Process& process = image.process;
+  const pid_t pid = tracee.pid();
+  process.pid = image.threads.front().tid;
+  ASSIGN_OR_RETURN(process.executable, read_link(proc_path(pid, "exe")));
+  ASSIGN_OR_RETURN(process.executable_file, identify(proc_path(pid, "exe")));
+  ASSIGN_OR_RETURN(process.working_directory, read_link(proc_path(pid, "cwd")));
+  if (process.working_directory.ends_with(" (deleted)"))
+    return Error{ErrorKind::unsupported, "the working directory has been deleted"};
+  ASSIGN_OR_RETURN(const std::string status, read_proc(pid, "status"));
+  process.umask = static_cast<std::uint32_t>(number(value_of(status, "Umask").value_or("0"), 8));
+  ASSIGN_OR_RETURN(const std::int64_t dumpable,
+                   tracee.call(tracee.threads().front(), SYS_prctl, PR_GET_DUMPABLE));
+  process.dumpable = dumpable == 1;
+  for (std::size_t i = 0; i < kResourceLimits; ++i) {
+    rlimit limit{};
+    if (::prlimit(pid, static_cast<__rlimit_resource>(i), nullptr, &limit) != 0) return sys::errno_error("prlimit");
+    process.limits[i] = {limit.rlim_cur, limit.rlim_max};
+  }
+  RETURN_IF_ERROR(read_layout(tracee, process));
+  RETURN_IF_ERROR(read_signals(tracee, process));
+  RETURN_IF_ERROR(read_timers(tracee, process));
+  ASSIGN_OR_RETURN(const std::string children,
+                   read_proc(pid, "task/" + std::to_string(pid) + "/children"));
+  if (!children.empty()) {
+    return Error{ErrorKind::unsupported,
+                 "the function has child processes: end them before the snapshot, or start them on the first request"};
+  }
+  return {};
+}
+
+}  // namespace thaw::snapshot

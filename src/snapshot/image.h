@@ -1,0 +1,174 @@
+// What a snapshot says of a process: everything but the bytes of its memory, which lie beside it in the image file
+// (image_file.h; docs/formats/snapshot.md).
+//
+// Value types; no I/O. Numbers are the kernel's own: addresses, flags and structures of x86-64 Linux, because a
+// snapshot is restored only by the kind of kernel that it was taken on.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace thaw::snapshot {
+
+inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::uint64_t kPageBytes = 4096;
+inline constexpr std::size_t kRegisters = 27;     // struct user_regs_struct, 8 bytes each
+inline constexpr std::size_t kSignals = 64;       // 1 to 64
+inline constexpr std::size_t kSigactionWords = 4;  // handler, flags, restorer, mask: the kernel's struct sigaction
+inline constexpr std::size_t kResourceLimits = 16;  // RLIM_NLIMITS
+
+using Bytes = std::vector<std::byte>;
+
+// The identity of a file: a snapshot is worth nothing with another one in its place.
+struct FileIdentity {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::uint64_t size_bytes = 0;
+  std::uint64_t modified_ns = 0;
+  bool operator==(const FileIdentity&) const = default;
+};
+
+// Populated pages [start, end) of a mapping; their bytes lie in the image file at `offset`, a multiple of the page size.
+struct PageRun {
+  std::uint64_t start = 0;
+  std::uint64_t end = 0;
+  std::uint64_t offset = 0;
+};
+
+enum class MappingKind : std::uint8_t {
+  anonymous,  // private; what is in no run reads as zeros
+  file,       // private or shared-read-only; what is in no run is the file's
+  special,    // [vvar], [vvar_vclock], [vdso]: the kernel's own, moved into place
+};
+
+struct Mapping {
+  MappingKind kind = MappingKind::anonymous;
+  std::uint64_t start = 0;
+  std::uint64_t end = 0;
+  std::uint32_t protection = 0;  // PROT_*
+  std::uint32_t flags = 0;       // MAP_SHARED or MAP_PRIVATE, MAP_GROWSDOWN, MAP_NORESERVE
+  std::uint64_t offset = 0;      // in the file
+  std::string name;              // the file's path in the environment; [vdso], ...; or the name of anonymous memory
+  FileIdentity file;
+  std::vector<std::uint32_t> advice;  // MADV_* to give again
+  bool locked = false;                // mlock(2)
+  std::vector<PageRun> runs;
+};
+
+struct Thread {
+  std::uint32_t tid = 0;  // in the PID namespace
+  std::string name;
+  std::array<std::uint64_t, kRegisters> registers{};
+  Bytes xstate;  // NT_X86_XSTATE: an XSAVE area in the standard format
+  std::uint64_t signal_mask = 0;
+  std::uint64_t altstack_address = 0;
+  std::uint64_t altstack_bytes = 0;
+  std::uint32_t altstack_flags = 0;
+  std::uint64_t clear_child_tid = 0;
+  std::uint64_t robust_list = 0;
+  std::uint64_t robust_list_bytes = 0;
+  std::uint64_t rseq_address = 0;
+  std::uint32_t rseq_bytes = 0;
+  std::uint32_t rseq_signature = 0;
+  Bytes affinity;                // CPU mask; empty: every CPU of the machine
+  std::vector<Bytes> pending;    // siginfo_t of signals sent to this thread, in order
+  std::uint32_t parent_death_signal = 0;
+};
+
+enum class DescriptorKind : std::uint8_t {
+  file,         // a regular file or folder, opened again by its path
+  device,       // /dev/null and its like
+  output,       // the pipe to the function's log; the one of the new environment takes its place
+  pipe,         // both ends, or one whose other end is gone
+  eventfd,
+  epoll,
+  timerfd,
+  signalfd,
+  socketpair,   // a unix socket whose peer is in this process too
+  tcp_listener,
+  tcp_fresh,    // an internet socket that is not connected; flags say stream or datagram
+  tcp_reset,    // was connected: comes back as a connection that the peer has reset
+};
+
+struct EpollEntry {
+  std::uint32_t descriptor = 0;
+  std::uint32_t events = 0;
+  std::uint64_t data = 0;
+};
+
+// One open file description, with all the numbers by which the process knows it.
+struct Descriptor {
+  DescriptorKind kind = DescriptorKind::file;
+  std::vector<std::uint32_t> numbers;  // ascending
+  std::vector<std::uint8_t> close_on_exec;  // beside numbers
+  std::uint32_t status_flags = 0;      // O_*
+  std::uint64_t position = 0;          // file
+  std::string path;                    // file, device
+  FileIdentity file;
+  // pipe, socketpair: the same number for both ends. Ends of a pipe say which by O_WRONLY in status_flags.
+  std::uint64_t pair = 0;
+  Bytes queued;  // bytes that wait to be read from this end
+  std::uint32_t capacity = 0;  // of a pipe
+  std::uint64_t count = 0;     // eventfd's counter, signalfd's mask
+  std::uint32_t mode = 0;      // EFD_SEMAPHORE; a timerfd's clock; a socket's domain
+  std::uint32_t type = 0;      // a socket's type
+  std::array<std::uint64_t, 4> timer{};  // interval s, ns; value s, ns
+  std::uint64_t ticks = 0;               // expirations not yet read
+  std::vector<EpollEntry> watched;
+  Bytes address;                       // sockaddr of a listener
+  std::vector<std::array<std::uint32_t, 3>> options;  // level, name, value: setsockopt(2)
+};
+
+struct IntervalTimer {
+  std::array<std::uint64_t, 4> time{};  // interval s, us; value s, us
+};
+
+struct PosixTimer {
+  std::int32_t id = 0;
+  std::int32_t clock = 0;
+  std::int32_t signal = 0;
+  std::int32_t notify = 0;
+  std::uint32_t tid = 0;
+  std::uint64_t value = 0;
+  std::array<std::uint64_t, 4> time{};  // interval s, ns; value s, ns
+};
+
+struct Process {
+  std::uint32_t pid = 0;  // in the PID namespace
+  std::string executable;
+  FileIdentity executable_file;
+  std::string working_directory;
+  std::uint32_t umask = 0;
+  bool dumpable = true;
+  std::uint64_t brk = 0;
+  // As PR_SET_MM_MAP names them: start_code, end_code, start_data, end_data, start_brk, start_stack, arg_start, arg_end,
+  // env_start, env_end.
+  std::array<std::uint64_t, 10> layout{};
+  Bytes auxiliary_vector;
+  std::array<std::array<std::uint64_t, kSigactionWords>, kSignals> actions{};
+  std::array<std::array<std::uint64_t, 2>, kResourceLimits> limits{};  // soft, hard
+  std::array<IntervalTimer, 3> interval_timers{};                      // ITIMER_REAL, _VIRTUAL, _PROF
+  std::vector<PosixTimer> posix_timers;
+  std::vector<Bytes> pending;  // siginfo_t of signals sent to the process
+};
+
+// What must be the same where it is restored.
+struct Fingerprint {
+  std::string kernel;        // uname release and version
+  std::string cpu_features;  // the flags line of /proc/cpuinfo
+  bool operator==(const Fingerprint&) const = default;
+};
+
+struct Image {
+  Fingerprint fingerprint;
+  Process process;
+  std::vector<Thread> threads;  // the leader first
+  std::vector<Mapping> mappings;  // ascending
+  std::vector<Descriptor> descriptors;
+  std::uint64_t pages_bytes = 0;  // of all runs together
+};
+
+}  // namespace thaw::snapshot

@@ -1,0 +1,148 @@
+#include "launch.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstring>
+#include <functional>
+
+#include "base/sys.h"
+#include "snapshot/proc_files.h"
+#include "snapshot/restore.h"
+
+namespace thaw::snapshot {
+namespace {
+
+constexpr int kLineWaitMs = 10'000;
+
+// Process 1 of a new PID namespace, which forks `run` as process 2. The number of process 1.
+pid_t in_namespace(const std::function<void()>& run) {
+  clone_args arguments{};
+  arguments.flags = CLONE_NEWPID;
+  arguments.exit_signal = SIGCHLD;
+  const auto keeper = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof(arguments)));
+  if (keeper != 0) return keeper;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::fork() == 0) {
+    run();
+    ::_exit(126);
+  }
+  while (::wait(nullptr) > 0) {
+  }
+  ::_exit(0);
+}
+
+pid_t child_of(pid_t keeper) {
+  for (int look = 0; look < 2000; ++look) {
+    const auto children = read_proc(keeper, "task/" + std::to_string(keeper) + "/children");
+    if (children.ok() && !children->empty()) return static_cast<pid_t>(number(*children));
+    ::usleep(1000);
+  }
+  return -1;
+}
+
+std::uint64_t inode_of(int fd) {
+  struct stat info {};
+  ::fstat(fd, &info);
+  return info.st_ino;
+}
+
+}  // namespace
+
+Launched Launched::program(const std::vector<std::string>& command) {
+  Launched launched;
+  sys::Pipe pipe = std::move(sys::pipe()).value();
+  launched.output_inode_ = inode_of(pipe.write_end.get());
+  launched.keeper_ = in_namespace([&] {
+    std::vector<char*> arguments;
+    for (const std::string& part : command) arguments.push_back(const_cast<char*>(part.c_str()));
+    arguments.push_back(nullptr);
+    ::dup2(pipe.write_end.get(), 1);
+    ::dup2(pipe.write_end.get(), 2);
+    ::close(0);
+    (void)!::open("/dev/null", O_RDONLY);
+    ::syscall(SYS_close_range, 3, ~0U, 0);
+    if (::chdir("/") == 0) ::execv(arguments[0], arguments.data());
+  });
+  launched.output_ = std::move(pipe.read_end);
+  launched.pid_ = child_of(launched.keeper_);
+  return launched;
+}
+
+Launched Launched::clone_of(const Image& image, const UniqueFd& file, uid_t user) {
+  Launched launched;
+  sys::Pipe output = std::move(sys::pipe()).value();
+  sys::Pipe report = std::move(sys::pipe()).value();
+  const auto began = std::chrono::steady_clock::now();
+  launched.keeper_ = in_namespace([&] {
+    become({.image = image,
+            .image_file = file,
+            .output = output.write_end,
+            .report = report.write_end,
+            .running = "running",
+            .failed = [](const Error& error) { return error.message; },
+            .user = user});
+  });
+  report.write_end.reset();
+  output.write_end.reset();
+  char text[512] = {};
+  pollfd ready{report.read_end.get(), POLLIN, 0};
+  if (::poll(&ready, 1, kLineWaitMs) == 1) {
+    const ssize_t got = ::read(report.read_end.get(), text, sizeof(text));
+    launched.report_.assign(text, got > 0 ? static_cast<std::size_t>(got) : 0);
+    if (got == sizeof(Step)) {
+      Step step;
+      std::memcpy(&step, text, sizeof(step));
+      launched.report_ = "system call " + std::to_string(static_cast<std::uint64_t>(step.operation) >> 32) +
+                         " gave " + std::to_string(static_cast<std::int64_t>(step.number));
+      for (const std::uint64_t argument : step.arguments) launched.report_ += " " + std::to_string(argument);
+    }
+  }
+  launched.restore_us_ = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began).count());
+  launched.output_ = std::move(output.read_end);
+  launched.pid_ = child_of(launched.keeper_);
+  return launched;
+}
+
+Launched::Launched(Launched&& other) noexcept
+    : keeper_(std::exchange(other.keeper_, -1)),
+      pid_(std::exchange(other.pid_, -1)),
+      output_(std::move(other.output_)),
+      output_inode_(other.output_inode_),
+      report_(std::move(other.report_)),
+      pending_(std::move(other.pending_)),
+      restore_us_(other.restore_us_) {}
+
+Launched::~Launched() {
+  if (keeper_ <= 0) return;
+  ::kill(keeper_, SIGKILL);
+  ::waitpid(keeper_, nullptr, __WALL);
+}
+
+std::string Launched::line() {
+  for (;;) {
+    if (const std::size_t end = pending_.find('\n'); end != std::string::npos) {
+      std::string result = pending_.substr(0, end);
+      pending_.erase(0, end + 1);
+      return result;
+    }
+    pollfd ready{output_.get(), POLLIN, 0};
+    if (::poll(&ready, 1, kLineWaitMs) != 1) return "(no line)";
+    char bytes[4096];
+    const ssize_t got = ::read(output_.get(), bytes, sizeof(bytes));
+    if (got <= 0) return "(ended)";
+    pending_.append(bytes, static_cast<std::size_t>(got));
+  }
+}
+
+}  // namespace thaw::snapshot

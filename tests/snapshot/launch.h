@@ -1,0 +1,43 @@
+// Starts a program, or the clone of an image, as process 2 of a PID namespace of its own: as functions run.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "snapshot/image.h"
+
+namespace thaw::snapshot {
+
+// Ends with everything in its namespace when it is dropped.
+class Launched {
+ public:
+  static Launched program(const std::vector<std::string>& command);
+  // The image and its file outlive the call only.
+  static Launched clone_of(const Image& image, const UniqueFd& file, uid_t user = 0);
+  Launched(Launched&& other) noexcept;
+  ~Launched();
+
+  pid_t pid() const { return pid_; }  // of process 2, as seen here
+  std::uint64_t output_inode() const { return output_inode_; }
+  // The next line of its output; an error's text when there is none within 10 s.
+  std::string line();
+  // What it said before it ran on, or why it did not; clones only.
+  const std::string& report() const { return report_; }
+  std::uint64_t restore_us() const { return restore_us_; }
+
+ private:
+  Launched() = default;
+  pid_t keeper_ = -1;  // process 1
+  pid_t pid_ = -1;
+  UniqueFd output_;
+  std::uint64_t output_inode_ = 0;
+  std::string report_;
+  std::string pending_;
+  std::uint64_t restore_us_ = 0;
+};
+
+}  // namespace thaw::snapshot
