@@ -2,10 +2,14 @@
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -14,6 +18,7 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <thread>
 
 #include "base/sys.h"
 #include "snapshot/proc_files.h"
@@ -24,14 +29,41 @@ namespace {
 
 constexpr int kLineWaitMs = 10'000;
 
+void bring_up_loopback() {
+  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request{};
+  std::memcpy(request.ifr_name, "lo", 3);
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  if (::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0) ::_exit(125);
+}
+
+// One request on a new connection, from the calling thread's network namespace; the whole answer.
+std::string exchange(std::uint16_t port, const std::string& request) {
+  const UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const timeval wait{10, 0};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) return "";
+  if (!sys::write_all(socket, request).ok()) return "";
+  std::string answer;
+  char bytes[4096];
+  for (ssize_t got = 0; (got = ::read(socket.get(), bytes, sizeof(bytes))) > 0;)
+    answer.append(bytes, static_cast<std::size_t>(got));
+  return answer;
+}
+
 // Process 1 of a new PID namespace, which forks `run` as process 2. The number of process 1.
 pid_t in_namespace(const std::function<void()>& run) {
   clone_args arguments{};
-  arguments.flags = CLONE_NEWPID;
+  arguments.flags = CLONE_NEWPID | CLONE_NEWNET;
   arguments.exit_signal = SIGCHLD;
   const auto keeper = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof(arguments)));
   if (keeper != 0) return keeper;
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  bring_up_loopback();
   if (::fork() == 0) {
     run();
     ::_exit(126);
@@ -127,6 +159,16 @@ Launched::~Launched() {
   if (keeper_ <= 0) return;
   ::kill(keeper_, SIGKILL);
   ::waitpid(keeper_, nullptr, __WALL);
+}
+
+std::string Launched::ask(std::uint16_t port, const std::string& request) const {
+  std::string answer;
+  // A namespace is entered by a thread, which ends with it.
+  std::thread([&] {
+    const auto network = sys::open(proc_path(keeper_, "ns/net"), O_RDONLY);
+    if (network.ok() && ::setns(network->get(), CLONE_NEWNET) == 0) answer = exchange(port, request);
+  }).join();
+  return answer;
 }
 
 std::string Launched::line() {

@@ -25,6 +25,8 @@ class Launched {
   std::uint64_t output_inode() const { return output_inode_; }
   // The next line of its output; an error's text when there is none within 10 s.
   std::string line();
+  // The answer to an HTTP/1.1 request that says Connection: close; empty when nobody listens.
+  std::string ask(std::uint16_t port, const std::string& request) const;
   // What it said before it ran on, or why it did not; clones only.
   const std::string& report() const { return report_; }
   std::uint64_t restore_us() const { return restore_us_; }

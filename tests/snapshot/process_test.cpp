@@ -97,5 +97,82 @@ TEST_F(ProcessTest, FrozenAtRandomMomentsNothingIsLost) {
   }
 }
 
+// ---- Servers that nobody wrote for this ----
+
+struct Server {
+  const char* name;
+  std::vector<std::string> command;
+  std::string request;
+  std::string expected;  // in the answer
+};
+
+constexpr std::uint16_t kPort = 8080;
+
+std::string get(const std::string& path) { return "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"; }
+
+std::string post(const std::string& path, const std::string& body) {
+  return "POST " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: " +
+         std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
+std::vector<Server> servers() {
+  const std::string question = R"({"question": "What is the color of my car now?", "context": "My car used to be blue but I painted red"})";
+  return {
+      {"Python", {"/usr/bin/python3", "-m", "http.server", "8080", "--directory", "/usr/share/doc/bash"}, get("/"), "200 OK"},
+      {"Uvicorn",
+       {"/usr/bin/python3", "-m", "uvicorn", "--port", "8080", "--app-dir", THAW_SOURCE_DIR "/examples/fastapi-hello", "main:app"},
+       get("/"), "200 OK"},
+      {"Node",
+       {"/usr/bin/node", "-e",
+        "let n = 0; require('http').createServer((q, s) => s.end('hello ' + (++n))).listen(8080)"},
+       get("/"), "hello"},
+      {"ThawOnnx", {std::string(THAW_BINARY_DIR) + "/engines/thaw-onnx", "--model", THAW_SOURCE_DIR "/models/qa"},
+       post("/question", question), "red"},
+  };
+}
+
+class ServerTest : public ProcessTest, public testing::WithParamInterface<Server> {};
+
+std::string body_of(const std::string& answer) {
+  const std::size_t end = answer.find("\r\n\r\n");
+  return end == std::string::npos ? answer : answer.substr(end + 4);
+}
+
+TEST_P(ServerTest, AnswersAsBeforeWhenItIsThawed) {
+  const Server& server = GetParam();
+  if (::access(server.command.front().c_str(), X_OK) != 0) GTEST_SKIP() << server.command.front() << " is not here";
+  Launched original = Launched::program(server.command);
+  std::string before;
+  for (int look = 0; look < 300 && before.find(server.expected) == std::string::npos; ++look) {
+    before = original.ask(kPort, server.request);
+    if (before.empty()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  ASSERT_NE(before.find(server.expected), std::string::npos) << before << original.line();
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  const UniqueFd file = new_file();
+  const auto report = freeze_into(original, file);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  const auto image = read_image(file);
+  ASSERT_TRUE(image.ok()) << image.error().message;
+  const std::string after = original.ask(kPort, server.request);
+  EXPECT_NE(after.find(server.expected), std::string::npos) << "the original: " << after;
+  Launched one = Launched::clone_of(*image, file);
+  Launched two = Launched::clone_of(*image, file);
+  for (Launched* clone : {&one, &two}) {
+    ASSERT_EQ(clone->report(), "running");
+    // The original and its clones have answered as often: the state is the same, too.
+    EXPECT_EQ(body_of(clone->ask(kPort, server.request)), body_of(after));
+    EXPECT_NE(clone->ask(kPort, server.request).find(server.expected), std::string::npos);
+  }
+  RecordProperty("pages_mb", static_cast<int>(report->pages_bytes >> 20));
+  std::printf("%s: %.1f MB, held %.1f ms, %zu threads, %zu mappings, running after %.2f and %.2f ms\n", server.name,
+              static_cast<double>(report->pages_bytes) / 1e6, static_cast<double>(report->held_us) / 1e3,
+              image->threads.size(), image->mappings.size(), static_cast<double>(one.restore_us()) / 1e3,
+              static_cast<double>(two.restore_us()) / 1e3);
+}
+
+INSTANTIATE_TEST_SUITE_P(Servers, ServerTest, testing::ValuesIn(servers()),
+                         [](const auto& info) { return info.param.name; });
+
 }  // namespace
 }  // namespace thaw::snapshot
