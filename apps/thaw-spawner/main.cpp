@@ -3,7 +3,9 @@
 #include <vector>
 
 #include "sandbox/spawner_main.h"
+#include "snapshot/engine.h"
 
 int main(int argc, char** argv) {
-  return thaw::sandbox::run_spawner_program(std::vector<std::string>(argv, argv + argc));
+  thaw::snapshot::Engine images;
+  return thaw::sandbox::run_spawner_program(std::vector<std::string>(argv, argv + argc), images);
 }

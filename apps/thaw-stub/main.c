@@ -4,6 +4,7 @@
  * the kernel then kills whatever else is in the PID namespace.
  *
  *   thaw-stub COMMAND [ARGUMENT...]      the environment variables are the function's
+ *   thaw-stub                            the function is there already, restored from a snapshot as PID 2
  *
  * It is started with no privileges left and with the seccomp filter installed. It also ends when descriptor 3's other
  * end closes: the spawner is gone.
@@ -62,6 +63,7 @@ __asm__(
 #endif
 
 enum {
+  kRestoredFunction = 2,
   kSigKill = 9,
   kSigChild = 17,
   kSetMask = 2,
@@ -177,7 +179,6 @@ void __attribute__((noreturn, used)) stub_main(long* stack) {
   const long count = stack[0];
   char** arguments = (char**)(stack + 1);
   char** variables = arguments + count + 1;
-  if (count < 2) leave(125);
 
   call6(__NR_prctl, PR_SET_PDEATHSIG, kSigKill, 0, 0, 0, 0);
   /* The function has the same user id: it must not trace PID 1 or read its memory. */
@@ -191,7 +192,8 @@ void __attribute__((noreturn, used)) stub_main(long* stack) {
     report(THAW_STUB_EXEC_FAILED, (int)-signals);
     leave(125);
   }
-  const long function = start_function(arguments + 1, variables);
+  const long function = count < 2 ? kRestoredFunction : start_function(arguments + 1, variables);
+  if (count < 2) reap_children(function); /* it may have ended before there was somebody to hear of it */
 
   struct pollfd watched[2] = {{(int)signals, POLLIN, 0}, {THAW_STUB_REPORT_FD, 0, 0}};
   for (;;) {

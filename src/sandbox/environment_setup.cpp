@@ -82,6 +82,11 @@ class Setup {
     make_sockets();
     step(SetupStep::privileges);
     place_descriptors();
+    if (request_.restore) {
+      // Before the function can say that it runs.
+      send_finished();
+      restore();
+    }
     drop_privileges();
     step(SetupStep::stub);
     become_stub();
@@ -130,6 +135,8 @@ class Setup {
   void place_descriptors();
   void drop_privileges();
   void set_limit(int resource, rlim_t soft, rlim_t hard);
+  void send_finished();
+  void restore();
   [[noreturn]] void become_stub();
 
   const SetupPlan& plan_;
@@ -140,6 +147,7 @@ class Setup {
   UniqueFd package_;
   UniqueFd output_;
   UniqueFd engine_;
+  UniqueFd image_;
   std::vector<UniqueFd> sockets_;
 };
 
@@ -202,9 +210,19 @@ void Setup::wait_for_go() {
   auto message = receive_message(plan_.report, bytes, Wait::yes);
   if (!message.ok() || message->size == 0) ::_exit(0);  // not needed any more
   if (message->fds.size() <= kGoOutput) fail(internal_error("go without descriptors"));
-  auto request = protocol::decode_request({bytes.data(), message->size}, protocol::kRequestDescriptors);
+  protocol::Header header;
+  protocol::StartBody body;
+  if (message->size < sizeof(header) + sizeof(body)) fail(internal_error("go without a request"));
+  std::memcpy(&body, bytes.data() + sizeof(header), sizeof(body));
+  auto request = protocol::decode_request({bytes.data(), message->size},
+                                          protocol::kRequestDescriptors + (body.restore == 1 ? 1 : 0));
   if (!request.ok()) fail(request.error());
   request_ = std::move(request->start);
+  if (request_.restore) {
+    if (message->fds.size() <= kGoEngine) fail(internal_error("go without an image"));
+    image_ = std::move(message->fds.back());
+    message->fds.pop_back();
+  }
   package_ = std::move(message->fds[kGoPackage]);
   output_ = std::move(message->fds[kGoOutput]);
   if (message->fds.size() > kGoEngine) engine_ = std::move(message->fds[kGoEngine]);
@@ -293,6 +311,35 @@ void Setup::drop_privileges() {
   check(install_seccomp_filter(plan_.filter));
 }
 
+void Setup::send_finished() {
+  report_.kind = kReportFinished;
+  std::vector<int> fds;
+  for (const UniqueFd& socket : sockets_) fds.push_back(socket.get());
+  send(fds);
+}
+
+// Process 2, from the image. It gives its privileges up by itself, when it needs them no more.
+void Setup::restore() {
+  const long child = ::syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+  check(child >= 0, "fork");
+  if (child > 0) return;
+  ::setsid();
+  const thaw_stub_report running{THAW_STUB_RUNNING, 0};
+  plan_.images.become({.image = image_,
+                       .output = output_,
+                       .report = placed_report_,
+                       .running = std::string(reinterpret_cast<const char*>(&running), sizeof(running)),
+                       .failed =
+                           [this](const Error& error) {
+                             report_.kind = kReportFailed;
+                             const std::size_t size = std::min(error.message.size(), sizeof(report_.text) - 1);
+                             std::memcpy(report_.text, error.message.data(), size);
+                             return std::string(reinterpret_cast<const char*>(&report_), sizeof(report_));
+                           },
+                       .user = plan_.uid,
+                       .filter = plan_.filter});
+}
+
 void Setup::become_stub() {
   const auto pointers = [](const std::vector<std::string>& list, const char* first) {
     std::vector<char*> result;
@@ -301,12 +348,11 @@ void Setup::become_stub() {
     result.push_back(nullptr);
     return result;
   };
-  const std::vector<char*> arguments = pointers(request_.argv, "thaw-stub");
+  // Without a command it takes on the function that is there already.
+  const std::vector<std::string> none;
+  const std::vector<char*> arguments = pointers(request_.restore ? none : request_.argv, "thaw-stub");
   const std::vector<char*> variables = pointers(request_.environment, nullptr);
-  report_.kind = kReportFinished;
-  std::vector<int> fds;
-  for (const UniqueFd& socket : sockets_) fds.push_back(socket.get());
-  send(fds);
+  if (!request_.restore) send_finished();
   // All descriptors are CLOEXEC; this holds even for one that the spawner was started with.
   ::syscall(SYS_close_range, THAW_STUB_REPORT_FD + 1, ~0U, 0);
   ::execve(kStubPath, arguments.data(), variables.data());

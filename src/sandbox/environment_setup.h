@@ -21,6 +21,7 @@
 
 #include "base/unique_fd.h"
 #include "sandbox/cgroup.h"
+#include "sandbox/process_images.h"
 #include "sandbox/protocol.h"
 
 namespace thaw::sandbox {
@@ -53,7 +54,8 @@ struct SetupReport {
 };
 
 // What the spawner sends to a process that waits: the bytes of the start request, as decode_request has accepted them,
-// with these descriptors. The folders are detached mounts (clone_read_only); the last one comes only with an engine.
+// with these descriptors. The folders are detached mounts (clone_read_only). The engine comes only where there is one;
+// the image, with a restore, is the last.
 inline constexpr std::size_t kGoPackage = 0;
 inline constexpr std::size_t kGoOutput = 1;
 inline constexpr std::size_t kGoEngine = 2;
@@ -66,6 +68,7 @@ struct SetupPlan {
   const UniqueFd& template_root;  // mount namespace
   const UniqueFd& report;
   uid_t uid = 0;
+  ProcessImages& images;
 };
 
 // Runs in the new process. Never returns.

@@ -45,7 +45,7 @@ Status check_start(const StartBody& body) {
   if (body.argument_count == 0 || body.argument_count > kStringsMax) return wrong("argument_count");
   if (body.variable_count > kStringsMax) return wrong("variable_count");
   if (body.strings_bytes > kArgumentsBytesMax) return wrong("strings_bytes");
-  if (body.reserved != 0) return wrong("reserved");
+  if (body.restore > 1) return wrong("restore");
   return {};
 }
 
@@ -74,7 +74,8 @@ Result<StartRequest> decode_start(std::span<const std::byte> bytes) {
                        .cpu_milli = body.cpu_milli,
                        .pids_max = body.pids_max,
                        .sockets = body.sockets,
-                       .engine = static_cast<Engine>(body.engine)};
+                       .engine = static_cast<Engine>(body.engine),
+                       .restore = body.restore == 1};
   std::string_view tail(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const auto strings = static_cast<std::size_t>(std::count(tail.begin(), tail.end(), '\0'));
   if (strings != std::size_t{body.argument_count} + body.variable_count) return wrong("number of strings");
@@ -118,8 +119,9 @@ Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t des
   Request request{.type = static_cast<MessageType>(header.type), .serial = header.serial, .id = header.id};
   switch (request.type) {
     case MessageType::start: {
-      if (descriptor_count != kRequestDescriptors) return wrong("number of descriptors");
       ASSIGN_OR_RETURN(request.start, decode_start(bytes));
+      if (descriptor_count != kRequestDescriptors + (request.start.restore ? 1 : 0))
+        return wrong("number of descriptors");
       return request;
     }
     case MessageType::make_sockets: {
@@ -129,6 +131,15 @@ Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t des
       if (body.count == 0 || body.count > kSocketsPerRequestMax) return wrong("count");
       if (body.reserved != 0) return wrong("reserved");
       request.count = body.count;
+      return request;
+    }
+    case MessageType::freeze: {
+      FreezeBody body;
+      if (!take(bytes, body) || !bytes.empty()) return wrong("size of freeze");
+      if (descriptor_count != 1) return wrong("number of descriptors");
+      if (body.strict_connections > 1) return wrong("strict_connections");
+      if (body.reserved != 0) return wrong("reserved");
+      request.strict_connections = body.strict_connections == 1;
       return request;
     }
     case MessageType::destroy: {
@@ -162,7 +173,8 @@ Result<std::string> encode_start(std::uint64_t serial, const EnvironmentSpec& sp
                        .engine = static_cast<std::uint32_t>(spec.engine),
                        .argument_count = static_cast<std::uint32_t>(spec.argv.size()),
                        .variable_count = static_cast<std::uint32_t>(spec.environment.size()),
-                       .strings_bytes = static_cast<std::uint32_t>(strings_bytes)};
+                       .strings_bytes = static_cast<std::uint32_t>(strings_bytes),
+                       .restore = spec.image.valid() ? 1U : 0U};
   RETURN_IF_ERROR(check_start(body));
   std::string bytes = encode(MessageType::start, serial, spec.id, body);
   bytes.reserve(bytes.size() + strings_bytes);
@@ -174,6 +186,10 @@ Result<std::string> encode_start(std::uint64_t serial, const EnvironmentSpec& sp
 
 std::string encode_make_sockets(std::uint64_t serial, std::uint64_t id, std::uint32_t count) {
   return encode(MessageType::make_sockets, serial, id, CountBody{.count = count});
+}
+
+std::string encode_freeze(std::uint64_t serial, std::uint64_t id, bool strict_connections) {
+  return encode(MessageType::freeze, serial, id, FreezeBody{.strict_connections = strict_connections ? 1U : 0U});
 }
 
 std::string encode_destroy(std::uint64_t id) {
@@ -205,6 +221,10 @@ Result<Reply> decode_reply(std::span<const std::byte> bytes, std::size_t descrip
       expected = body.sockets;
       break;
     }
+    case MessageType::frozen:
+      if (!take(bytes, reply.frozen)) return corrupt;
+      reply.started.outcome = reply.frozen.outcome;
+      break;
     case MessageType::exited:
       if (!take(bytes, reply.exited)) return corrupt;
       if (reply.exited.reason > static_cast<std::uint32_t>(ExitReason::destroyed)) return corrupt;
@@ -225,6 +245,10 @@ std::string encode_started(std::uint64_t serial, std::uint64_t id, const Started
 
 std::string encode_sockets_made(std::uint64_t serial, std::uint64_t id, const SocketsBody& body) {
   return encode(MessageType::sockets_made, serial, id, body);
+}
+
+std::string encode_frozen(std::uint64_t serial, std::uint64_t id, const FrozenBody& body) {
+  return encode(MessageType::frozen, serial, id, body);
 }
 
 std::string encode_exited(std::uint64_t id, const ExitedBody& body) { return encode(MessageType::exited, 0, id, body); }

@@ -8,15 +8,18 @@
 // strings. Integers are in the machine's byte order: both ends are on it. Reserved fields must be zero.
 //
 //   request        body          tail                              descriptors
-//   start          StartBody     argv, then the variables: each    the package's folder, the output pipe
+//   start          StartBody     argv, then the variables: each    the package's folder, the output pipe; with
+//                                                                  restore: the image
 //                                string with its NUL, strings_bytes in all
 //   make_sockets   CountBody     -                                 -
+//   freeze         FreezeBody    -                                 the image, an empty writable file
 //   destroy        -             -                                 -
 //
 //   reply          body          descriptors
 //   ready          ReadyBody     -                                 sent once, before the first request is read
 //   started        StartedBody   control files, as controls says, then the sockets
 //   sockets_made   SocketsBody   the sockets
+//   frozen         FrozenBody    -
 //   exited         ExitedBody    -                                 serial is 0
 //
 // serial is chosen by the client and returned in the reply; id is the environment's.
@@ -42,10 +45,12 @@ enum class MessageType : std::uint16_t {
   start = 1,
   make_sockets = 2,
   destroy = 3,
+  freeze = 4,
   ready = 101,
   started = 102,
   sockets_made = 103,
   exited = 104,
+  frozen = 105,
 };
 
 struct Header {
@@ -67,7 +72,7 @@ struct StartBody {
   std::uint32_t argument_count = 0;
   std::uint32_t variable_count = 0;
   std::uint32_t strings_bytes = 0;
-  std::uint32_t reserved = 0;
+  std::uint32_t restore = 0;  // 1: from an image
 };
 static_assert(sizeof(StartBody) == 48 && std::is_trivially_copyable_v<StartBody>);
 
@@ -76,6 +81,12 @@ struct CountBody {
   std::uint32_t reserved = 0;
 };
 static_assert(sizeof(CountBody) == 8 && std::is_trivially_copyable_v<CountBody>);
+
+struct FreezeBody {
+  std::uint32_t strict_connections = 0;
+  std::uint32_t reserved = 0;
+};
+static_assert(sizeof(FreezeBody) == 8 && std::is_trivially_copyable_v<FreezeBody>);
 
 // How a request went. status: 0, or 1 + the ErrorKind; code and message end with a NUL.
 struct Outcome {
@@ -118,6 +129,16 @@ struct SocketsBody {
 };
 static_assert(sizeof(SocketsBody) == 264 && std::is_trivially_copyable_v<SocketsBody>);
 
+struct FrozenBody {
+  Outcome outcome;
+  std::uint64_t file_bytes = 0;
+  std::uint64_t pages_bytes = 0;
+  std::uint64_t held_us = 0;
+  std::uint32_t threads = 0;
+  std::uint32_t reserved = 0;
+};
+static_assert(sizeof(FrozenBody) == 288 && std::is_trivially_copyable_v<FrozenBody>);
+
 struct ExitedBody {
   std::uint32_t reason = 0;
   std::int32_t code = 0;
@@ -125,8 +146,8 @@ struct ExitedBody {
 static_assert(sizeof(ExitedBody) == 8 && std::is_trivially_copyable_v<ExitedBody>);
 
 inline constexpr std::size_t kRequestBytesMax = sizeof(Header) + sizeof(StartBody) + kArgumentsBytesMax;
-inline constexpr std::size_t kReplyBytesMax = sizeof(Header) + sizeof(StartedBody);
-inline constexpr std::size_t kRequestDescriptors = 2;
+inline constexpr std::size_t kReplyBytesMax = sizeof(Header) + sizeof(FrozenBody);
+inline constexpr std::size_t kRequestDescriptors = 2;  // of a start; one more with restore
 inline constexpr std::size_t kReplyDescriptorsMax = kSocketsPerRequestMax + 8;
 
 // What a request may ask for.
@@ -149,6 +170,7 @@ struct StartRequest {
   Engine engine = Engine::none;
   std::vector<std::string> argv;
   std::vector<std::string> environment;
+  bool restore = false;
 };
 
 struct Request {
@@ -157,6 +179,7 @@ struct Request {
   std::uint64_t id = 0;
   StartRequest start;       // of start
   std::uint32_t count = 0;  // of make_sockets
+  bool strict_connections = false;  // of freeze
 };
 
 // Errors: invalid_argument with the field that is wrong. Never reads beyond bytes; allocates at most kArgumentsBytesMax
@@ -166,6 +189,7 @@ Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t des
 // The bytes of a start. Errors: invalid_argument when spec is out of the bounds that decode_request checks.
 Result<std::string> encode_start(std::uint64_t serial, const EnvironmentSpec& spec);
 std::string encode_make_sockets(std::uint64_t serial, std::uint64_t id, std::uint32_t count);
+std::string encode_freeze(std::uint64_t serial, std::uint64_t id, bool strict_connections);
 std::string encode_destroy(std::uint64_t id);
 
 struct Reply {
@@ -173,6 +197,7 @@ struct Reply {
   std::uint64_t serial = 0;
   std::uint64_t id = 0;
   StartedBody started;  // of started, sockets_made (outcome, sockets) and ready (outcome)
+  FrozenBody frozen;    // of frozen
   ExitedBody exited;    // of exited
 };
 
@@ -182,6 +207,7 @@ Result<Reply> decode_reply(std::span<const std::byte> bytes, std::size_t descrip
 std::string encode_ready(const Outcome& outcome);
 std::string encode_started(std::uint64_t serial, std::uint64_t id, const StartedBody& body);
 std::string encode_sockets_made(std::uint64_t serial, std::uint64_t id, const SocketsBody& body);
+std::string encode_frozen(std::uint64_t serial, std::uint64_t id, const FrozenBody& body);
 std::string encode_exited(std::uint64_t id, const ExitedBody& body);
 
 Outcome outcome_of(const Error& error);

@@ -65,7 +65,7 @@ TEST(Protocol, FieldsOutOfBoundsAreRefused) {
   EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, argument_count), 0xffffffff), 2).ok());
   EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, variable_count), 0xffffffff), 2).ok());
   EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, strings_bytes), 1), 2).ok());
-  EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, reserved), 1), 2).ok());
+  EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, restore), 1), 2).ok());
 }
 
 TEST(Protocol, DescriptorsMustBeAsManyAsTheTypeSays) {

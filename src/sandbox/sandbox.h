@@ -35,6 +35,15 @@ struct EnvironmentSpec {
   std::uint32_t sockets = 4;             // unconnected TCP sockets made in its network namespace at the start
   UniqueFd package;                      // O_PATH folder, bound read-only at /var/task
   UniqueFd output;                       // write end of a pipe: the function's standard output and error
+  UniqueFd image;                        // a snapshot to restore; argv and environment are then the snapshot's
+};
+
+// What a freeze has written.
+struct Frozen {
+  std::uint64_t file_bytes = 0;
+  std::uint64_t pages_bytes = 0;
+  std::chrono::microseconds held{0};  // for so long the function stood still
+  std::uint32_t threads = 0;
 };
 
 enum class ExitReason : std::uint8_t { exited, signaled, out_of_memory, destroyed };
@@ -79,6 +88,10 @@ class EnvironmentHost {
   // More unconnected sockets of a started environment.
   virtual void make_sockets(std::uint64_t id, std::uint32_t count,
                             std::function<void(Result<std::vector<UniqueFd>>)> done) = 0;
+  // Writes the snapshot of the environment's function to image, an empty writable file; the function goes on. The
+  // environment must not be frozen by its Controls meanwhile. Errors: unsupported with what cannot be frozen; not_found.
+  virtual void freeze(std::uint64_t id, UniqueFd image, bool strict_connections,
+                      std::function<void(Result<Frozen>)> done) = 0;
   // Ends every process of the environment and clears what it was made of. on_exit follows, with reason destroyed.
   // Unknown ids are ignored: the environment may have ended by itself.
   virtual void destroy(std::uint64_t id) = 0;

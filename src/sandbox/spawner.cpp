@@ -29,8 +29,9 @@ constexpr auto kShutdownMax = std::chrono::seconds(10);
 
 }  // namespace
 
-Result<std::unique_ptr<Spawner>> Spawner::create(const SpawnerOptions& options, UniqueFd socket, int parent_gone) {
-  std::unique_ptr<Spawner> spawner(new Spawner(options));
+Result<std::unique_ptr<Spawner>> Spawner::create(const SpawnerOptions& options, ProcessImages& images,
+                                                 UniqueFd socket, int parent_gone) {
+  std::unique_ptr<Spawner> spawner(new Spawner(options, images));
   spawner->socket_ = std::move(socket);
   spawner->buffer_.resize(protocol::kRequestBytesMax + 1);
 
@@ -138,6 +139,8 @@ void Spawner::handle(const protocol::Request& request, std::string_view bytes, s
       return start(request, bytes, std::move(fds));
     case protocol::MessageType::make_sockets:
       return make_sockets(request);
+    case protocol::MessageType::freeze:
+      return freeze(request, fds.front());
     default:
       break;
   }

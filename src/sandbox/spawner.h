@@ -26,6 +26,7 @@
 #include "sandbox/cgroup.h"
 #include "sandbox/environment_setup.h"
 #include "sandbox/message_socket.h"
+#include "sandbox/process_images.h"
 #include "sandbox/protocol.h"
 #include "sandbox/spawner_options.h"
 
@@ -35,7 +36,8 @@ class Spawner {
  public:
   // Sweeps what an earlier daemon of the same cgroup name left, builds the template tree, compiles the filter.
   // parent_gone: the signal that tells it to end as if the socket had closed; blocked by the caller.
-  static Result<std::unique_ptr<Spawner>> create(const SpawnerOptions& options, UniqueFd socket, int parent_gone);
+  static Result<std::unique_ptr<Spawner>> create(const SpawnerOptions& options, ProcessImages& images, UniqueFd socket,
+                                                 int parent_gone);
 
   // Says ready, serves, and returns once everything has been ended and removed.
   void run();
@@ -66,6 +68,7 @@ class Spawner {
     std::optional<Error> failure;
     std::optional<int> wait_status;  // of the function, or of PID 1 when that did not tell
     std::uint64_t oom_kills = 0;
+    std::uint64_t output_pipe = 0;  // its inode
     SetupReport setup;
   };
 
@@ -74,7 +77,13 @@ class Spawner {
     std::vector<UniqueFd> fds;
   };
 
-  explicit Spawner(const SpawnerOptions& options) : options_(options) {}
+  // A freeze, in a process of its own, which answers by itself unless it dies.
+  struct Freeze {
+    std::uint64_t serial = 0;
+    std::uint64_t id = 0;
+  };
+
+  Spawner(const SpawnerOptions& options, ProcessImages& images) : options_(options), images_(images) {}
 
   Status watch(const UniqueFd& fd, std::uint64_t token, std::uint32_t events);
   void handle_event(std::uint64_t token, std::uint32_t events);
@@ -91,6 +100,9 @@ class Spawner {
   // Prepares ahead, a few at a time.
   void refill();
   void make_sockets(const protocol::Request& request);
+  void freeze(const protocol::Request& request, const UniqueFd& image);
+  Result<pid_t> launch_freeze(const protocol::Request& request, const UniqueFd& image);
+  void answer_frozen(const Freeze& freeze, const Result<Frozen>& outcome);
   Result<std::vector<UniqueFd>> sockets_in(const UniqueFd& network, std::uint32_t count);
 
   // What environments report.
@@ -113,6 +125,7 @@ class Spawner {
   void flush();
 
   const SpawnerOptions options_;
+  ProcessImages& images_;
   UniqueFd socket_;
   UniqueFd epoll_;
   UniqueFd signals_;
@@ -127,6 +140,7 @@ class Spawner {
   std::deque<std::uint32_t> free_slots_;  // the one longest unused comes first: user ids are not reused at once
   std::unordered_map<std::uint64_t, std::uint32_t> slot_of_id_;
   std::unordered_map<pid_t, std::uint32_t> slot_of_pid_;
+  std::unordered_map<pid_t, Freeze> freezes_;
   // Bounded by the requests that the client may have open and the environments that there can be.
   std::deque<Outgoing> outgoing_;
   Clock::time_point refill_not_before_;

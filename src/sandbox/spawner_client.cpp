@@ -18,6 +18,7 @@ namespace thaw::sandbox {
 
 using StartDone = std::function<void(Result<Started>)>;
 using SocketsDone = std::function<void(Result<std::vector<UniqueFd>>)>;
+using FreezeDone = std::function<void(Result<Frozen>)>;
 
 struct SpawnerClient::State {
   UniqueFd socket;  // sends are atomic (SOCK_SEQPACKET): no lock
@@ -31,6 +32,7 @@ struct SpawnerClient::State {
   bool lost = false;
   std::unordered_map<std::uint64_t, StartDone> starts;
   std::unordered_map<std::uint64_t, SocketsDone> sockets;
+  std::unordered_map<std::uint64_t, FreezeDone> freezes;
 
   std::thread reader;
 
@@ -75,7 +77,7 @@ template <class Done>
 Result<std::uint64_t> SpawnerClient::State::add(std::unordered_map<std::uint64_t, Done>& pending, Done done) {
   const std::lock_guard lock(mutex);
   if (lost || closing) return gone();
-  if (starts.size() + sockets.size() >= kPendingMax) {
+  if (starts.size() + sockets.size() + freezes.size() >= kPendingMax) {
     return Error{ErrorKind::overloaded, "too many environments are starting"};
   }
   const std::uint64_t serial = serial_next++;
@@ -109,7 +111,8 @@ void SpawnerClient::start(EnvironmentSpec spec, StartDone done) {
   const auto bytes = protocol::encode_start(*serial, spec);
   if (!bytes.ok()) return refuse(bytes.error());
   if (!spec.package.valid() || !spec.output.valid()) return refuse(invalid_argument("a start needs both descriptors"));
-  const int fds[] = {spec.package.get(), spec.output.get()};
+  std::vector<int> fds{spec.package.get(), spec.output.get()};
+  if (spec.image.valid()) fds.push_back(spec.image.get());
   if (const Status sent = state_->send(*bytes, fds); !sent.ok()) refuse(sent.error());
 }
 
@@ -121,6 +124,17 @@ void SpawnerClient::make_sockets(std::uint64_t id, std::uint32_t count, SocketsD
   const Status sent = state_->send(protocol::encode_make_sockets(*serial, id, count), {});
   if (sent.ok()) return;
   if (const SocketsDone mine = state_->take(state_->sockets, *serial)) mine(sent.error());
+}
+
+void SpawnerClient::freeze(std::uint64_t id, UniqueFd image, bool strict_connections, FreezeDone done) {
+  const FreezeDone copy = done;
+  if (!image.valid()) return copy(invalid_argument("a freeze needs a file"));
+  const auto serial = state_->add(state_->freezes, std::move(done));
+  if (!serial.ok()) return copy(serial.error());
+  const int fds[] = {image.get()};
+  const Status sent = state_->send(protocol::encode_freeze(*serial, id, strict_connections), fds);
+  if (sent.ok()) return;
+  if (const FreezeDone mine = state_->take(state_->freezes, *serial)) mine(sent.error());
 }
 
 void SpawnerClient::destroy(std::uint64_t id) {
@@ -157,6 +171,14 @@ void SpawnerClient::State::handle(const protocol::Reply& reply, std::vector<Uniq
     if (!done) return;
     if (body.outcome.status != 0) return done(protocol::error_of(body.outcome));
     done(std::move(fds));
+  } else if (reply.type == protocol::MessageType::frozen) {
+    const FreezeDone done = take(freezes, reply.serial);
+    if (!done) return;
+    if (body.outcome.status != 0) return done(protocol::error_of(body.outcome));
+    done(Frozen{.file_bytes = reply.frozen.file_bytes,
+                .pages_bytes = reply.frozen.pages_bytes,
+                .held = std::chrono::microseconds(reply.frozen.held_us),
+                .threads = reply.frozen.threads});
   } else if (reply.type == protocol::MessageType::started) {
     const StartDone done = take(starts, reply.serial);
     if (!done) return;
@@ -173,16 +195,19 @@ void SpawnerClient::State::handle(const protocol::Reply& reply, std::vector<Uniq
 void SpawnerClient::State::lose() {
   std::unordered_map<std::uint64_t, StartDone> lost_starts;
   std::unordered_map<std::uint64_t, SocketsDone> lost_sockets;
+  std::unordered_map<std::uint64_t, FreezeDone> lost_freezes;
   std::function<void()> call;
   {
     const std::lock_guard lock(mutex);
     lost = true;
     lost_starts.swap(starts);
     lost_sockets.swap(sockets);
+    lost_freezes.swap(freezes);
     if (!closing) call = on_spawner_lost;
   }
   for (const auto& [serial, done] : lost_starts) done(gone());
   for (const auto& [serial, done] : lost_sockets) done(gone());
+  for (const auto& [serial, done] : lost_freezes) done(gone());
   if (call) call();
 }
 

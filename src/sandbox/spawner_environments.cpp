@@ -28,12 +28,15 @@ constexpr auto kRefillPause = std::chrono::seconds(1);
 constexpr auto kClearPause = std::chrono::milliseconds(1);
 constexpr auto kClearMax = std::chrono::seconds(5);
 
-Status check_descriptors(const UniqueFd& package, const UniqueFd& output) {
+Status check_descriptors(std::span<const UniqueFd> fds) {
   struct stat info;
-  if (::fstat(package.get(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+  if (::fstat(fds[0].get(), &info) != 0 || !S_ISDIR(info.st_mode)) {
     return invalid_argument("spawner request: the package is not a folder");
   }
-  if (::fstat(output.get(), &info) != 0 || !S_ISFIFO(info.st_mode)) {
+  if (fds.size() > 2 && (::fstat(fds[2].get(), &info) != 0 || !S_ISREG(info.st_mode))) {
+    return invalid_argument("spawner request: the image is not a file");
+  }
+  if (::fstat(fds[1].get(), &info) != 0 || !S_ISFIFO(info.st_mode)) {
     return invalid_argument("spawner request: the output is not a pipe");
   }
   return {};
@@ -51,7 +54,7 @@ void log_times(std::uint64_t id, const SetupReport& setup, std::uint32_t took_us
 }  // namespace
 
 void Spawner::start(const protocol::Request& request, std::string_view bytes, std::vector<UniqueFd> fds) {
-  Status status = check_descriptors(fds[0], fds[1]);
+  Status status = check_descriptors(fds);
   if (status.ok() && slot_of_id_.contains(request.id)) {
     status = Error{ErrorKind::conflict, "the environment's id is in use"};
   }
@@ -72,6 +75,9 @@ Status Spawner::assign(const protocol::Request& request, std::string_view bytes,
     ASSIGN_OR_RETURN(engine, clone_read_only(engine_));
     handed.push_back(engine.get());
   }
+  if (request.start.restore) handed.push_back(fds[2].get());
+  struct stat output {};
+  if (::fstat(fds[1].get(), &output) != 0) return sys::errno_error("the output pipe");
   ASSIGN_OR_RETURN(Environment * environment, choose());
   RETURN_IF_ERROR(send_message(environment->report, bytes, handed, Wait::no));
   environment->id = request.id;
@@ -79,6 +85,7 @@ Status Spawner::assign(const protocol::Request& request, std::string_view bytes,
   environment->cpu_milli = request.start.cpu_milli;
   environment->state = State::starting;
   environment->began = began;
+  environment->output_pipe = output.st_ino;
   environment->look_again = began + kStartMax;
   slot_of_id_[request.id] = environment->slot;
   return {};
@@ -146,7 +153,8 @@ Result<Spawner::Environment*> Spawner::launch() {
                         .filter = filter_,
                         .template_root = template_root_,
                         .report = report.other,
-                        .uid = options_.uid_base + slot});
+                        .uid = options_.uid_base + slot,
+                        .images = images_});
   }
   environment->pid = static_cast<pid_t>(pid);
   environment->process = UniqueFd(process);
@@ -190,6 +198,13 @@ void Spawner::handle_report(Environment& environment, std::span<const std::byte>
       environment.failure = internal_error(std::string("environment start, step ") + to_string(environment.setup.step) +
                                            ": " + environment.setup.text);
     }
+    return;
+  }
+  if (bytes.size() == kFailedStepBytes) {
+    environment.failure = Error{ErrorKind::unavailable, "the snapshot could not be restored", "Snapshot.RestoreFailed"};
+    std::uint64_t words[2];
+    std::memcpy(words, bytes.data(), sizeof(words));
+    log::error("restore_step_failed system_call={} result={}", words[0] >> 32, static_cast<std::int64_t>(words[1]));
     return;
   }
   thaw_stub_report report;
@@ -239,6 +254,11 @@ void Spawner::reap() {
     int status = 0;
     const pid_t pid = ::waitpid(-1, &status, WNOHANG | __WALL);
     if (pid <= 0) return;
+    if (const auto freeze = freezes_.find(pid); freeze != freezes_.end()) {
+      if (status != 0) answer_frozen(freeze->second, internal_error("the freeze was interrupted"));
+      freezes_.erase(freeze);
+      continue;
+    }
     const auto found = slot_of_pid_.find(pid);
     if (found == slot_of_pid_.end()) continue;
     Environment& environment = *live_.at(found->second);

@@ -41,11 +41,11 @@ void open_standard_descriptors() {
   if (fd > STDERR_FILENO) ::close(fd);
 }
 
-int run_spawner(const SpawnerOptions& options, UniqueFd socket, pid_t keeper) {
+int run_spawner(const SpawnerOptions& options, ProcessImages& images, UniqueFd socket, pid_t keeper) {
   ::prctl(PR_SET_PDEATHSIG, kKeeperGone);
   if (::getppid() != keeper) return 1;
   auto duplicate = sys::duplicate(socket);
-  auto spawner = Spawner::create(options, std::move(socket), kKeeperGone);
+  auto spawner = Spawner::create(options, images, std::move(socket), kKeeperGone);
   if (!spawner.ok()) {
     log::error("spawner_failed error=\"{}\"", spawner.error().message);
     if (duplicate.ok()) {
@@ -61,7 +61,7 @@ int run_spawner(const SpawnerOptions& options, UniqueFd socket, pid_t keeper) {
 
 }  // namespace
 
-int run_spawner_program(const std::vector<std::string>& texts) {
+int run_spawner_program(const std::vector<std::string>& texts, ProcessImages& images) {
   auto arguments = parse_arguments(texts);
   if (!arguments.ok()) {
     log::error("spawner_arguments error=\"{}\"", arguments.error().message);
@@ -80,7 +80,7 @@ int run_spawner_program(const std::vector<std::string>& texts) {
     log::error("fork_failed error_number={}", errno);
     return 1;
   }
-  if (spawner == 0) return run_spawner(arguments->options, std::move(socket), keeper);
+  if (spawner == 0) return run_spawner(arguments->options, images, std::move(socket), keeper);
   socket.reset();
   int status = 0;
   while (::waitpid(spawner, &status, 0) < 0 && errno == EINTR) {

@@ -5,9 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "sandbox/process_images.h"
+
 namespace thaw::sandbox {
 
 // The exit status of the program.
-int run_spawner_program(const std::vector<std::string>& arguments);
+int run_spawner_program(const std::vector<std::string>& arguments, ProcessImages& images);
 
 }  // namespace thaw::sandbox

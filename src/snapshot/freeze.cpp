@@ -1,11 +1,28 @@
 #include "snapshot/freeze.h"
 
 #include <chrono>
+#include <filesystem>
+#include <system_error>
 
 #include "snapshot/image_file.h"
+#include "snapshot/proc_files.h"
 #include "snapshot/tracee.h"
 
 namespace thaw::snapshot {
+namespace {
+
+Status check_private_folders(const FreezeRequest& request) {
+  for (const std::string& folder : request.private_folders) {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(proc_path(request.pid, "root") + folder, error)) {
+      return Error{ErrorKind::unsupported, folder + "/" + entry.path().filename().string() +
+                                               " would not be there after the restore: remove it before the snapshot"};
+    }
+  }
+  return {};
+}
+
+}  // namespace
 
 Result<FreezeReport> freeze(const FreezeRequest& request, const UniqueFd& image_file) {
   const auto began = std::chrono::steady_clock::now();
@@ -15,6 +32,7 @@ Result<FreezeReport> freeze(const FreezeRequest& request, const UniqueFd& image_
   ImageWriter writer(image_file);
   {
     ASSIGN_OR_RETURN(Tracee tracee, Tracee::hold(request.pid));
+    RETURN_IF_ERROR(check_private_folders(request));
     RETURN_IF_ERROR(read_threads(tracee, image));
     RETURN_IF_ERROR(read_process(tracee, image));
     RETURN_IF_ERROR(read_mappings(tracee, image));

@@ -9,6 +9,8 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -25,6 +27,8 @@ struct FreezeRequest {
   std::uint64_t output_pipe = 0;
   // A connection that is open at the freeze refuses it; otherwise it comes back as one that the peer has reset.
   bool strict_connections = false;
+  // Folders of the function's own, which vanish with its environment: what lies in them refuses the freeze.
+  std::vector<std::string> private_folders;
 };
 
 struct FreezeReport {

@@ -247,9 +247,11 @@ Status read_process(Tracee& tracee, Image& image) {
                    tracee.call(tracee.threads().front(), SYS_prctl, PR_GET_DUMPABLE));
   process.dumpable = dumpable == 1;
   for (std::size_t i = 0; i < kResourceLimits; ++i) {
-    rlimit limit{};
-    if (::prlimit(pid, static_cast<__rlimit_resource>(i), nullptr, &limit) != 0) return sys::errno_error("prlimit");
-    process.limits[i] = {limit.rlim_cur, limit.rlim_max};
+    // Asked from outside it would need CAP_SYS_RESOURCE, which a container's root may lack.
+    ASSIGN_OR_RETURN(const std::int64_t result,
+                     tracee.call_into(tracee.threads().front(), SYS_prlimit64, {0, i, 0}, 3,
+                                      {reinterpret_cast<std::byte*>(&process.limits[i]), sizeof(process.limits[i])}));
+    if (result != 0) return sys::errno_error("prlimit", static_cast<int>(-result));
   }
   RETURN_IF_ERROR(read_layout(tracee, process));
   RETURN_IF_ERROR(read_signals(tracee, process));

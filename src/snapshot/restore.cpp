@@ -1,6 +1,7 @@
 #include "snapshot/restore.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -79,6 +80,7 @@ Status open_mapped_files(const Image& image, PlanInput& input) {
 // report: becomes the number to which the descriptor has been moved.
 Result<Plan> prepare(const RestoreRequest& request, int& report) {
   const Image& image = request.image;
+  if (request.user != 0 && ::setgroups(0, nullptr) != 0) return sys::errno_error("setgroups");
   if (static_cast<std::uint32_t>(::getpid()) != image.process.pid) return internal_error("snapshot: the process id");
   PlanInput input{.request = request, .first_free = first_free_number(image)};
   RETURN_IF_ERROR(

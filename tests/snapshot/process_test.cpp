@@ -172,7 +172,7 @@ TEST_P(ServerTest, AnswersAsBeforeWhenItIsThawed) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Servers, ServerTest, testing::ValuesIn(servers()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& server) { return server.param.name; });
 
 }  // namespace
 }  // namespace thaw::snapshot

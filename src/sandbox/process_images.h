@@ -1,0 +1,42 @@
+// What the spawner needs of the snapshot engine. src/snapshot implements it; apps/thaw-spawner wires it in.
+#pragma once
+
+#include <linux/filter.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "sandbox/sandbox.h"
+
+namespace thaw::sandbox {
+
+struct ImageRestore {
+  const UniqueFd& image;
+  const UniqueFd& output;
+  // Gets `running` in one write when the function is about to go on; or the bytes of failed(); or, when a step fails
+  // after there is no way back, kFailedStepBytes bytes of it.
+  const UniqueFd& report;
+  std::string running;
+  std::function<std::string(const Error&)> failed;
+  uid_t user = 0;
+  std::span<const sock_filter> filter;
+};
+inline constexpr std::size_t kFailedStepBytes = 64;
+
+// Threads: the spawner's one. Each call is made in a process of its own.
+class ProcessImages {
+ public:
+  virtual ~ProcessImages() = default;
+  // The process goes on afterwards. pid: as the caller sees it. output_pipe: the inode of the pipe that carries the
+  // function's output. Errors: unsupported with the name of what cannot be frozen.
+  virtual Result<Frozen> freeze(pid_t pid, std::uint64_t output_pipe, bool strict_connections, const UniqueFd& image) = 0;
+  // The calling process becomes the function; see src/snapshot/restore.h.
+  [[noreturn]] virtual void become(const ImageRestore& restore) = 0;
+};
+
+}  // namespace thaw::sandbox

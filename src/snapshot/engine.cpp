@@ -1,0 +1,48 @@
+#include "snapshot/engine.h"
+
+#include <unistd.h>
+
+#include "snapshot/freeze.h"
+#include "snapshot/image_file.h"
+#include "snapshot/restore.h"
+
+namespace thaw::snapshot {
+
+static_assert(sizeof(Step) == sandbox::kFailedStepBytes);
+
+Result<sandbox::Frozen> Engine::freeze(pid_t pid, std::uint64_t output_pipe, bool strict_connections,
+                                       const UniqueFd& image) {
+  const FreezeRequest request{.pid = pid,
+                              .output_pipe = output_pipe,
+                              .strict_connections = strict_connections,
+                              .private_folders = {"/tmp", "/dev/shm"}};
+  ASSIGN_OR_RETURN(const FreezeReport report, snapshot::freeze(request, image));
+  return sandbox::Frozen{.file_bytes = report.file_bytes,
+                         .pages_bytes = report.pages_bytes,
+                         .held = std::chrono::microseconds(report.held_us),
+                         .threads = report.threads};
+}
+
+void Engine::become(const sandbox::ImageRestore& restore) {
+  const auto refuse = [&](const Error& error) {
+    const std::string message = restore.failed(error);
+    (void)!::write(restore.report.get(), message.data(), message.size());
+    ::_exit(kStepFailedStatus);
+  };
+  const auto image = read_image(restore.image);
+  if (!image.ok()) refuse(image.error());
+  const auto here = this_machine();
+  if (!here.ok()) refuse(here.error());
+  if (*here != image->fingerprint)
+    refuse({ErrorKind::unsupported, "the snapshot was taken with another kernel or CPU", "Snapshot.OtherMachine"});
+  snapshot::become({.image = *image,
+                    .image_file = restore.image,
+                    .output = restore.output,
+                    .report = restore.report,
+                    .running = restore.running,
+                    .failed = restore.failed,
+                    .user = restore.user,
+                    .filter = restore.filter});
+}
+
+}  // namespace thaw::snapshot

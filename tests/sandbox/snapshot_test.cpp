@@ -1,0 +1,199 @@
+// Functions frozen and thawed as they really run: PID 2 of an environment, unprivileged, behind the seccomp filter.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <future>
+#include <sstream>
+
+#include "fixture.h"
+
+namespace thaw::sandbox {
+namespace {
+
+class SnapshotTest : public SpawnerFixture {
+ protected:
+  static UniqueFd new_file() { return UniqueFd(::memfd_create("snapshot", MFD_CLOEXEC)); }
+
+  Running start_spec(EnvironmentSpec spec, UniqueFd output) {
+    auto running = try_start_spec(std::move(spec), std::move(output));
+    EXPECT_TRUE(running.ok()) << running.error().message;
+    return running.ok() ? std::move(running).value() : Running{};
+  }
+
+  Result<Running> try_start_spec(EnvironmentSpec spec, UniqueFd output) {
+    Running running;
+    running.id = spec.id;
+    running.output = std::move(output);
+    auto promise = std::make_shared<std::promise<Result<Started>>>();
+    auto future = promise->get_future();
+    host_->start(std::move(spec), [promise](Result<Started> started) { promise->set_value(std::move(started)); });
+    if (future.wait_for(kPatience) != std::future_status::ready) return Error{ErrorKind::timeout, "no answer"};
+    auto started = future.get();
+    if (!started.ok()) return started.error();
+    running.started = std::move(started).value();
+    return running;
+  }
+
+  Result<Running> try_thaw(const UniqueFd& image, Engine engine = Engine::none) {
+    auto pipe = sys::pipe();
+    EnvironmentSpec spec = make_spec({"-"}, {}, std::move(pipe->write_end));
+    spec.engine = engine;
+    spec.image = std::move(sys::duplicate(image)).value();
+    return try_start_spec(std::move(spec), std::move(pipe->read_end));
+  }
+
+  Running start_with_engine(const std::vector<std::string>& argv) {
+    auto pipe = sys::pipe();
+    EnvironmentSpec spec = make_spec(argv, {}, std::move(pipe->write_end));
+    spec.engine = Engine::thaw_onnx;
+    return start_spec(std::move(spec), std::move(pipe->read_end));
+  }
+
+  Result<Frozen> freeze(const Running& running, const UniqueFd& image) {
+    auto promise = std::make_shared<std::promise<Result<Frozen>>>();
+    auto future = promise->get_future();
+    host_->freeze(running.id, std::move(sys::duplicate(image)).value(), false,
+                  [promise](Result<Frozen> frozen) { promise->set_value(std::move(frozen)); });
+    if (future.wait_for(kPatience) != std::future_status::ready) return Error{ErrorKind::timeout, "no answer"};
+    return future.get();
+  }
+
+  static std::string line(const Running& running) {
+    std::string text;
+    for (char byte = 0;;) {
+      pollfd ready{running.output.get(), POLLIN, 0};
+      if (::poll(&ready, 1, 10'000) != 1) return text + "(no line)";
+      if (::read(running.output.get(), &byte, 1) != 1) return text + "(ended)";
+      if (byte == '\n') return text;
+      text += byte;
+    }
+  }
+
+  static std::string status_of(pid_t pid, const std::string& key) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/status");
+    for (std::string text; std::getline(file, text);) {
+      if (text.starts_with(key + ":")) return text.substr(text.find_first_not_of(" \t", key.size() + 1));
+    }
+    return "";
+  }
+
+  static std::string get(const UniqueFd& socket) {
+    const std::string request = "GET /hello.txt HTTP/1.0\r\n\r\n";
+    ::fcntl(socket.get(), F_SETFL, 0);
+    if (!sys::write_all(socket, request).ok()) return "";
+    std::string answer;
+    char bytes[4096];
+    for (ssize_t got = 0; (got = ::read(socket.get(), bytes, sizeof(bytes))) > 0;)
+      answer.append(bytes, static_cast<std::size_t>(got));
+    return answer;
+  }
+};
+
+const std::vector<std::string> kBusy = {"/opt/thaw/busy_subject", "1"};
+
+TEST_F(SnapshotTest, AFunctionGoesOnAndItsClonesGoOnToo) {
+  const Running original = start_with_engine(kBusy);
+  ASSERT_EQ(line(original), "ok 0");
+  const UniqueFd image = new_file();
+  const auto frozen = freeze(original, image);
+  ASSERT_TRUE(frozen.ok()) << frozen.error().message;
+  EXPECT_GE(frozen->threads, 11U);
+  std::vector<Running> clones;
+  for (int i = 0; i < 3; ++i) {
+    auto thawed = try_thaw(image, Engine::thaw_onnx);
+    ASSERT_TRUE(thawed.ok()) << thawed.error().message;
+    clones.push_back(std::move(thawed).value());
+  }
+  for (int i = 0; i < 15; ++i) {
+    EXPECT_TRUE(line(original).starts_with("ok "));
+    for (const Running& clone : clones) {
+      const std::string said = line(clone);
+      ASSERT_TRUE(said.starts_with("ok ")) << said;
+    }
+  }
+}
+
+TEST_F(SnapshotTest, AClonesPrivilegesAreThoseOfAnyFunction) {
+  const Running original = start({"/bin/sleep", "1000"});
+  const std::vector<pid_t> before = host_processes();
+  const UniqueFd image = new_file();
+  const auto frozen = freeze(original, image);
+  ASSERT_TRUE(frozen.ok()) << frozen.error().message;
+  const auto thawed = try_thaw(image);
+  ASSERT_TRUE(thawed.ok()) << thawed.error().message;
+  std::vector<pid_t> clone;
+  for (const pid_t pid : host_processes()) {
+    if (std::find(before.begin(), before.end(), pid) == before.end()) clone.push_back(pid);
+  }
+  ASSERT_EQ(clone.size(), 2U);  // PID 1 and the function
+  const pid_t function = clone[1];
+  EXPECT_EQ(status_of(function, "Name"), "sleep");
+  EXPECT_NE(status_of(function, "Uid"), status_of(before[1], "Uid"));  // a user of its own
+  EXPECT_FALSE(status_of(function, "Uid").starts_with("0"));
+  EXPECT_EQ(status_of(function, "NoNewPrivs"), "1");
+  EXPECT_EQ(status_of(function, "Seccomp"), "2");
+  for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"})
+    EXPECT_EQ(status_of(function, set), "0000000000000000") << set;
+  // It ends as any function does.
+  host_->destroy(thawed->id);
+  EXPECT_EQ(wait_exit(thawed->id).reason, ExitReason::destroyed);
+}
+
+TEST_F(SnapshotTest, AServerListensAgainInItsOwnNetwork) {
+  const Running original = start({"/usr/bin/python3", "-m", "http.server", "--bind", "127.0.0.1", "8080"});
+  ASSERT_TRUE(connect_within(original.started.sockets.at(0), 8080, kPatience).ok());
+  ASSERT_NE(get(original.started.sockets.at(0)).find("hello from the package"), std::string::npos);
+  const UniqueFd image = new_file();
+  const auto frozen = freeze(original, image);
+  ASSERT_TRUE(frozen.ok()) << frozen.error().message;
+  for (int i = 0; i < 3; ++i) {
+    const auto thawed = try_thaw(image);
+    ASSERT_TRUE(thawed.ok()) << thawed.error().message;
+    const UniqueFd& socket = thawed->started.sockets.at(0);
+    // No waiting: it listens from the first moment.
+    ASSERT_TRUE(connect_within(socket, 8080, std::chrono::milliseconds(1)).ok());
+    EXPECT_NE(get(socket).find("hello from the package"), std::string::npos);
+  }
+}
+
+TEST_F(SnapshotTest, WhatCannotBeFrozenIsNamed) {
+  const Running child = start({"/bin/sh", "-c", "sleep 1000 & echo ready; wait"});
+  ASSERT_EQ(line(child), "ready");
+  const auto refused = freeze(child, new_file());
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().kind, ErrorKind::unsupported);
+  EXPECT_NE(refused.error().message.find("child processes"), std::string::npos) << refused.error().message;
+
+  const Running file = start({"/bin/sh", "-c", "echo secret > /tmp/kept; echo ready; exec sleep 1000"});
+  ASSERT_EQ(line(file), "ready");
+  ::usleep(100'000);
+  const auto left = freeze(file, new_file());
+  ASSERT_FALSE(left.ok());
+  EXPECT_NE(left.error().message.find("/tmp/kept"), std::string::npos) << left.error().message;
+}
+
+TEST_F(SnapshotTest, ABrokenImageFailsTheStartAndNothingElse) {
+  const Running original = start({"/bin/sleep", "1000"});
+  const UniqueFd image = new_file();
+  ASSERT_TRUE(freeze(original, image).ok());
+  ASSERT_EQ(::pwrite(image.get(), "x", 1, 100), 1);
+  const auto refused = try_thaw(image);
+  ASSERT_FALSE(refused.ok());
+  const UniqueFd empty = new_file();
+  EXPECT_FALSE(try_thaw(empty).ok());
+  EXPECT_TRUE(try_start({"/bin/sleep", "1000"}).ok());
+}
+
+TEST_F(SnapshotTest, AnUnknownEnvironmentIsNotFound) {
+  Running nobody;
+  nobody.id = 999;
+  const auto refused = freeze(nobody, new_file());
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().kind, ErrorKind::not_found);
+}
+
+}  // namespace
+}  // namespace thaw::sandbox
