@@ -34,7 +34,8 @@ class ProcessImages {
   virtual ~ProcessImages() = default;
   // The process goes on afterwards. pid: as the caller sees it. output_pipe: the inode of the pipe that carries the
   // function's output. Errors: unsupported with the name of what cannot be frozen.
-  virtual Result<Frozen> freeze(pid_t pid, std::uint64_t output_pipe, bool strict_connections, const UniqueFd& image) = 0;
+  virtual Result<Frozen> freeze(pid_t pid, std::uint64_t output_pipe, bool strict_connections,
+                                const UniqueFd& image) = 0;
   // The calling process becomes the function; see src/snapshot/restore.h.
   [[noreturn]] virtual void become(const ImageRestore& restore) = 0;
 };

@@ -177,8 +177,8 @@ struct Request {
   MessageType type = MessageType::destroy;
   std::uint64_t serial = 0;
   std::uint64_t id = 0;
-  StartRequest start;       // of start
-  std::uint32_t count = 0;  // of make_sockets
+  StartRequest start;               // of start
+  std::uint32_t count = 0;          // of make_sockets
   bool strict_connections = false;  // of freeze
 };
 

@@ -89,7 +89,8 @@ class EnvironmentHost {
   virtual void make_sockets(std::uint64_t id, std::uint32_t count,
                             std::function<void(Result<std::vector<UniqueFd>>)> done) = 0;
   // Writes the snapshot of the environment's function to image, an empty writable file; the function goes on. The
-  // environment must not be frozen by its Controls meanwhile. Errors: unsupported with what cannot be frozen; not_found.
+  // environment must not be frozen by its Controls meanwhile. Errors: unsupported with what cannot be frozen;
+  // not_found.
   virtual void freeze(std::uint64_t id, UniqueFd image, bool strict_connections,
                       std::function<void(Result<Frozen>)> done) = 0;
   // Ends every process of the environment and clears what it was made of. on_exit follows, with reason destroyed.

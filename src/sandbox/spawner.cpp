@@ -29,8 +29,8 @@ constexpr auto kShutdownMax = std::chrono::seconds(10);
 
 }  // namespace
 
-Result<std::unique_ptr<Spawner>> Spawner::create(const SpawnerOptions& options, ProcessImages& images,
-                                                 UniqueFd socket, int parent_gone) {
+Result<std::unique_ptr<Spawner>> Spawner::create(const SpawnerOptions& options, ProcessImages& images, UniqueFd socket,
+                                                 int parent_gone) {
   std::unique_ptr<Spawner> spawner(new Spawner(options, images));
   spawner->socket_ = std::move(socket);
   spawner->buffer_.resize(protocol::kRequestBytesMax + 1);

@@ -39,8 +39,8 @@ struct FreezeReport {
 };
 
 // Writes the image of the process to `image`, an empty writable file. The process goes on unharmed, whatever happens.
-// The caller needs CAP_SYS_PTRACE, CAP_SYS_ADMIN and CAP_CHECKPOINT_RESTORE. Errors: unsupported with the name of what cannot be frozen;
-// not_found when the process has ended; unavailable when the disk is full.
+// The caller needs CAP_SYS_PTRACE, CAP_SYS_ADMIN and CAP_CHECKPOINT_RESTORE. Errors: unsupported with the name of what
+// cannot be frozen; not_found when the process has ended; unavailable when the disk is full.
 Result<FreezeReport> freeze(const FreezeRequest& request, const UniqueFd& image);
 
 // The parts, in the order in which freeze() runs them.

@@ -104,7 +104,8 @@ Status read_pipe(const Open& open, const FreezeRequest& request, Descriptor& des
   // tee(2) copies without taking: the bytes stay where they are.
   ASSIGN_OR_RETURN(const sys::Pipe copy, sys::pipe(O_NONBLOCK));
   ::fcntl(copy.write_end.get(), F_SETPIPE_SZ, descriptor.capacity);
-  const ssize_t copied = ::tee(open.copy.get(), copy.write_end.get(), static_cast<std::size_t>(waiting), SPLICE_F_NONBLOCK);
+  const ssize_t copied =
+      ::tee(open.copy.get(), copy.write_end.get(), static_cast<std::size_t>(waiting), SPLICE_F_NONBLOCK);
   if (copied != waiting) return refuse(open, "a pipe whose bytes cannot be copied");
   descriptor.queued.resize(static_cast<std::size_t>(waiting));
   std::size_t have = 0;
@@ -156,7 +157,8 @@ Status read_anonymous(const Open& open, Descriptor& descriptor) {
   if (open.link == "anon_inode:[io_uring]")
     return refuse(open, "an io_uring instance: disable it or close it in the before-snapshot hook");
   if (open.link == "anon_inode:inotify")
-    return refuse(open, "an inotify instance: watch files only after the snapshot, or close it in the before-snapshot hook");
+    return refuse(open,
+                  "an inotify instance: watch files only after the snapshot, or close it in the before-snapshot hook");
   return refuse(open, open.link + ", which cannot be frozen: close it in the before-snapshot hook");
 }
 
@@ -169,8 +171,8 @@ int option(const Open& open, int level, int name) {
 void keep_option(const Open& open, Descriptor& descriptor, int level, int name) {
   const int value = option(open, level, name);
   if (value > 0)
-    descriptor.options.push_back({static_cast<std::uint32_t>(level), static_cast<std::uint32_t>(name),
-                                  static_cast<std::uint32_t>(value)});
+    descriptor.options.push_back(
+        {static_cast<std::uint32_t>(level), static_cast<std::uint32_t>(name), static_cast<std::uint32_t>(value)});
 }
 
 Status read_internet_socket(const Open& open, const FreezeRequest& request, Descriptor& descriptor) {
@@ -209,8 +211,7 @@ Status read_internet_socket(const Open& open, const FreezeRequest& request, Desc
 Status read_socket(const Open& open, const FreezeRequest& request, Descriptor& descriptor) {
   descriptor.mode = static_cast<std::uint32_t>(option(open, SOL_SOCKET, SO_DOMAIN));
   descriptor.type = static_cast<std::uint32_t>(option(open, SOL_SOCKET, SO_TYPE));
-  if (descriptor.mode == AF_INET || descriptor.mode == AF_INET6)
-    return read_internet_socket(open, request, descriptor);
+  if (descriptor.mode == AF_INET || descriptor.mode == AF_INET6) return read_internet_socket(open, request, descriptor);
   if (descriptor.mode != AF_UNIX) return refuse(open, "a socket of family " + std::to_string(descriptor.mode));
   sockaddr_storage address{};
   socklen_t size = sizeof(address);
@@ -231,7 +232,8 @@ Status read_socket(const Open& open, const FreezeRequest& request, Descriptor& d
 }
 
 Status read_one(pid_t pid, const Open& open, const FreezeRequest& request, Descriptor& descriptor) {
-  descriptor.status_flags = static_cast<std::uint32_t>(field(open, "flags", 8)) & ~static_cast<std::uint32_t>(O_CLOEXEC);
+  descriptor.status_flags =
+      static_cast<std::uint32_t>(field(open, "flags", 8)) & ~static_cast<std::uint32_t>(O_CLOEXEC);
   switch (open.status.st_mode & S_IFMT) {
     case S_IFREG:
       if (open.link.starts_with("/memfd:")) return refuse(open, "a memfd: close it in the before-snapshot hook");
@@ -280,7 +282,8 @@ Status read_descriptors(Tracee& tracee, const FreezeRequest& request, Image& ima
         ASSIGN_OR_RETURN(peers, unix_peers(tracee.pid()));
       }
       const auto peer = peers.find(open.status.st_ino);
-      if (peer == peers.end()) return refuse(open, "a unix socket without a peer: close it in the before-snapshot hook");
+      if (peer == peers.end())
+        return refuse(open, "a unix socket without a peer: close it in the before-snapshot hook");
       descriptor.pair = std::min(peer->first, peer->second);
     }
     seen.emplace(file, image.descriptors.size());

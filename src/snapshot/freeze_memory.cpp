@@ -35,7 +35,7 @@ Error refuse(const Mapping& mapping, const std::string& why) {
 // VmFlags of smaps (proc(5)) that are given again by madvise(2).
 void take_flags(std::istringstream flags, Mapping& mapping, bool& device_memory) {
   static const std::map<std::string, std::uint32_t> kAdvice = {
-      {"dc", MADV_DONTFORK}, {"dd", MADV_DONTDUMP}, {"wf", MADV_WIPEONFORK}, {"hg", MADV_HUGEPAGE},
+      {"dc", MADV_DONTFORK},   {"dd", MADV_DONTDUMP},  {"wf", MADV_WIPEONFORK}, {"hg", MADV_HUGEPAGE},
       {"nh", MADV_NOHUGEPAGE}, {"mg", MADV_MERGEABLE}, {"sr", MADV_SEQUENTIAL}, {"rr", MADV_RANDOM}};
   std::string flag;
   while (flags >> flag) {
@@ -77,8 +77,7 @@ Status find_pages(const UniqueFd& pagemap, Mapping& mapping) {
       std::min<std::uint64_t>((mapping.end - mapping.start) / kPageBytes, kEntriesAtOnce));
   for (std::uint64_t at = mapping.start; at < mapping.end;) {
     const std::size_t wanted = std::min<std::uint64_t>((mapping.end - at) / kPageBytes, entries.size());
-    const ssize_t got =
-        ::pread(pagemap.get(), entries.data(), wanted * 8, static_cast<off_t>(at / kPageBytes * 8));
+    const ssize_t got = ::pread(pagemap.get(), entries.data(), wanted * 8, static_cast<off_t>(at / kPageBytes * 8));
     if (got <= 0) return sys::errno_error("read the page map");
     for (std::size_t i = 0; i < static_cast<std::size_t>(got) / 8; ++i, at += kPageBytes) {
       const bool here = (entries[i] & (kPagePresent | kPageSwapped)) != 0 && (entries[i] & kPageOfFile) == 0;
@@ -159,7 +158,8 @@ bool parse_head(const std::string& line, Mapping& mapping, std::uint64_t& inode,
   if (mode[2] == 'x') mapping.protection |= PROT_EXEC;
   shared = mode[3] == 's';
   mapping.flags = shared ? MAP_SHARED : MAP_PRIVATE;
-  if (name > 0 && static_cast<std::size_t>(name) < line.size()) mapping.name = line.substr(static_cast<std::size_t>(name));
+  if (name > 0 && static_cast<std::size_t>(name) < line.size())
+    mapping.name = line.substr(static_cast<std::size_t>(name));
   if (mapping.name.starts_with("[anon_shmem")) mapping.name.clear();
   inode = node;
   if (inode == 0) mapping.offset = 0;

@@ -159,6 +159,42 @@ Result<std::vector<std::uint64_t>> read_stat(pid_t pid) {
   return numbers;
 }
 
+// The table of /proc/PID/limits, whose lines are in the order of the RLIMIT numbers' names below. prlimit(2) from
+// outside would need CAP_SYS_RESOURCE, which a container's root may lack.
+Status read_limits(pid_t pid, Process& process) {
+  static constexpr std::array<std::pair<std::string_view, int>, kResourceLimits> kNames{{
+      {"Max cpu time", RLIMIT_CPU},
+      {"Max file size", RLIMIT_FSIZE},
+      {"Max data size", RLIMIT_DATA},
+      {"Max stack size", RLIMIT_STACK},
+      {"Max core file size", RLIMIT_CORE},
+      {"Max resident set", RLIMIT_RSS},
+      {"Max processes", RLIMIT_NPROC},
+      {"Max open files", RLIMIT_NOFILE},
+      {"Max locked memory", RLIMIT_MEMLOCK},
+      {"Max address space", RLIMIT_AS},
+      {"Max file locks", RLIMIT_LOCKS},
+      {"Max pending signals", RLIMIT_SIGPENDING},
+      {"Max msgqueue size", RLIMIT_MSGQUEUE},
+      {"Max nice priority", RLIMIT_NICE},
+      {"Max realtime priority", RLIMIT_RTPRIO},
+      {"Max realtime timeout", RLIMIT_RTTIME},
+  }};
+  constexpr std::size_t kNameColumns = 26;  // fs/proc/base.c, proc_pid_limits
+  ASSIGN_OR_RETURN(const std::string text, read_proc(pid, "limits"));
+  for (const auto& [name, resource] : kNames) {
+    const std::size_t at = text.find(name);
+    if (at == std::string::npos) return Error{ErrorKind::unsupported, "/proc/PID/limits lacks " + std::string(name)};
+    std::istringstream line(text.substr(at + kNameColumns, text.find('\n', at) - at - kNameColumns));
+    for (std::uint64_t& value : process.limits[static_cast<std::size_t>(resource)]) {
+      std::string word;
+      line >> word;
+      value = word == "unlimited" ? RLIM_INFINITY : number(word);
+    }
+  }
+  return {};
+}
+
 Status read_layout(Tracee& tracee, Process& process) {
   ASSIGN_OR_RETURN(const std::vector<std::uint64_t> stat, read_stat(tracee.pid()));
   process.layout = {stat[26], stat[27], stat[45], stat[46], stat[47], stat[28], stat[48], stat[49], stat[50], stat[51]};
@@ -172,7 +208,12 @@ Status read_layout(Tracee& tracee, Process& process) {
 
 Status read_signals(Tracee& tracee, Process& process) {
   const Tracee::Stopped& leader = tracee.threads().front();
+  // Each question costs two switches of the CPU: only signals that are not left to their default are asked about.
+  ASSIGN_OR_RETURN(const std::string status, read_proc(tracee.pid(), "status"));
+  const std::uint64_t set =
+      number(value_of(status, "SigCgt").value_or("0"), 16) | number(value_of(status, "SigIgn").value_or("0"), 16);
   for (std::size_t i = 0; i < kSignals; ++i) {
+    if ((set >> i & 1) == 0) continue;
     const std::uint64_t signal = i + 1;
     ASSIGN_OR_RETURN(const std::int64_t result,
                      tracee.call_into(leader, SYS_rt_sigaction, {signal, 0, 0, 8}, 2,
@@ -243,21 +284,13 @@ Status read_process(Tracee& tracee, Image& image) {
     return Error{ErrorKind::unsupported, "the working directory has been deleted"};
   ASSIGN_OR_RETURN(const std::string status, read_proc(pid, "status"));
   process.umask = static_cast<std::uint32_t>(number(value_of(status, "Umask").value_or("0"), 8));
-  ASSIGN_OR_RETURN(const std::int64_t dumpable,
-                   tracee.call(tracee.threads().front(), SYS_prctl, PR_GET_DUMPABLE));
+  ASSIGN_OR_RETURN(const std::int64_t dumpable, tracee.call(tracee.threads().front(), SYS_prctl, PR_GET_DUMPABLE));
   process.dumpable = dumpable == 1;
-  for (std::size_t i = 0; i < kResourceLimits; ++i) {
-    // Asked from outside it would need CAP_SYS_RESOURCE, which a container's root may lack.
-    ASSIGN_OR_RETURN(const std::int64_t result,
-                     tracee.call_into(tracee.threads().front(), SYS_prlimit64, {0, i, 0}, 3,
-                                      {reinterpret_cast<std::byte*>(&process.limits[i]), sizeof(process.limits[i])}));
-    if (result != 0) return sys::errno_error("prlimit", static_cast<int>(-result));
-  }
+  RETURN_IF_ERROR(read_limits(pid, process));
   RETURN_IF_ERROR(read_layout(tracee, process));
   RETURN_IF_ERROR(read_signals(tracee, process));
   RETURN_IF_ERROR(read_timers(tracee, process));
-  ASSIGN_OR_RETURN(const std::string children,
-                   read_proc(pid, "task/" + std::to_string(pid) + "/children"));
+  ASSIGN_OR_RETURN(const std::string children, read_proc(pid, "task/" + std::to_string(pid) + "/children"));
   if (!children.empty()) {
     return Error{ErrorKind::unsupported,
                  "the function has child processes: end them before the snapshot, or start them on the first request"};

@@ -15,9 +15,9 @@ namespace thaw::snapshot {
 
 inline constexpr std::uint32_t kFormatVersion = 1;
 inline constexpr std::uint64_t kPageBytes = 4096;
-inline constexpr std::size_t kRegisters = 27;     // struct user_regs_struct, 8 bytes each
-inline constexpr std::size_t kSignals = 64;       // 1 to 64
-inline constexpr std::size_t kSigactionWords = 4;  // handler, flags, restorer, mask: the kernel's struct sigaction
+inline constexpr std::size_t kRegisters = 27;       // struct user_regs_struct, 8 bytes each
+inline constexpr std::size_t kSignals = 64;         // 1 to 64
+inline constexpr std::size_t kSigactionWords = 4;   // handler, flags, restorer, mask: the kernel's struct sigaction
 inline constexpr std::size_t kResourceLimits = 16;  // RLIM_NLIMITS
 
 using Bytes = std::vector<std::byte>;
@@ -31,7 +31,8 @@ struct FileIdentity {
   bool operator==(const FileIdentity&) const = default;
 };
 
-// Populated pages [start, end) of a mapping; their bytes lie in the image file at `offset`, a multiple of the page size.
+// Populated pages [start, end) of a mapping; their bytes lie in the image file at `offset`, a multiple of the page
+// size.
 struct PageRun {
   std::uint64_t start = 0;
   std::uint64_t end = 0;
@@ -73,24 +74,24 @@ struct Thread {
   std::uint64_t rseq_address = 0;
   std::uint32_t rseq_bytes = 0;
   std::uint32_t rseq_signature = 0;
-  Bytes affinity;                // CPU mask; empty: every CPU of the machine
-  std::vector<Bytes> pending;    // siginfo_t of signals sent to this thread, in order
+  Bytes affinity;              // CPU mask; empty: every CPU of the machine
+  std::vector<Bytes> pending;  // siginfo_t of signals sent to this thread, in order
   std::uint32_t parent_death_signal = 0;
 };
 
 enum class DescriptorKind : std::uint8_t {
-  file,         // a regular file or folder, opened again by its path
-  device,       // /dev/null and its like
-  output,       // the pipe to the function's log; the one of the new environment takes its place
-  pipe,         // both ends, or one whose other end is gone
+  file,    // a regular file or folder, opened again by its path
+  device,  // /dev/null and its like
+  output,  // the pipe to the function's log; the one of the new environment takes its place
+  pipe,    // both ends, or one whose other end is gone
   eventfd,
   epoll,
   timerfd,
   signalfd,
-  socketpair,   // a unix socket whose peer is in this process too
+  socketpair,  // a unix socket whose peer is in this process too
   tcp_listener,
-  tcp_fresh,    // an internet socket that is not connected; flags say stream or datagram
-  tcp_reset,    // was connected: comes back as a connection that the peer has reset
+  tcp_fresh,  // an internet socket that is not connected; flags say stream or datagram
+  tcp_reset,  // was connected: comes back as a connection that the peer has reset
 };
 
 struct EpollEntry {
@@ -102,23 +103,23 @@ struct EpollEntry {
 // One open file description, with all the numbers by which the process knows it.
 struct Descriptor {
   DescriptorKind kind = DescriptorKind::file;
-  std::vector<std::uint32_t> numbers;  // ascending
+  std::vector<std::uint32_t> numbers;       // ascending
   std::vector<std::uint8_t> close_on_exec;  // beside numbers
-  std::uint32_t status_flags = 0;      // O_*
-  std::uint64_t position = 0;          // file
-  std::string path;                    // file, device
+  std::uint32_t status_flags = 0;           // O_*
+  std::uint64_t position = 0;               // file
+  std::string path;                         // file, device
   FileIdentity file;
   // pipe, socketpair: the same number for both ends. Ends of a pipe say which by O_WRONLY in status_flags.
   std::uint64_t pair = 0;
-  Bytes queued;  // bytes that wait to be read from this end
-  std::uint32_t capacity = 0;  // of a pipe
-  std::uint64_t count = 0;     // eventfd's counter, signalfd's mask
-  std::uint32_t mode = 0;      // EFD_SEMAPHORE; a timerfd's clock; a socket's domain
-  std::uint32_t type = 0;      // a socket's type
+  Bytes queued;                          // bytes that wait to be read from this end
+  std::uint32_t capacity = 0;            // of a pipe
+  std::uint64_t count = 0;               // eventfd's counter, signalfd's mask
+  std::uint32_t mode = 0;                // EFD_SEMAPHORE; a timerfd's clock; a socket's domain
+  std::uint32_t type = 0;                // a socket's type
   std::array<std::uint64_t, 4> timer{};  // interval s, ns; value s, ns
   std::uint64_t ticks = 0;               // expirations not yet read
   std::vector<EpollEntry> watched;
-  Bytes address;                       // sockaddr of a listener
+  Bytes address;                                      // sockaddr of a listener
   std::vector<std::array<std::uint32_t, 3>> options;  // level, name, value: setsockopt(2)
 };
 
@@ -144,8 +145,8 @@ struct Process {
   std::uint32_t umask = 0;
   bool dumpable = true;
   std::uint64_t brk = 0;
-  // As PR_SET_MM_MAP names them: start_code, end_code, start_data, end_data, start_brk, start_stack, arg_start, arg_end,
-  // env_start, env_end.
+  // As PR_SET_MM_MAP names them: start_code, end_code, start_data, end_data, start_brk, start_stack, arg_start,
+  // arg_end, env_start, env_end.
   std::array<std::uint64_t, 10> layout{};
   Bytes auxiliary_vector;
   std::array<std::array<std::uint64_t, kSigactionWords>, kSignals> actions{};
@@ -165,7 +166,7 @@ struct Fingerprint {
 struct Image {
   Fingerprint fingerprint;
   Process process;
-  std::vector<Thread> threads;  // the leader first
+  std::vector<Thread> threads;    // the leader first
   std::vector<Mapping> mappings;  // ascending
   std::vector<Descriptor> descriptors;
   std::uint64_t pages_bytes = 0;  // of all runs together

@@ -11,63 +11,41 @@ namespace thaw::snapshot {
 namespace {
 
 // The fields of every type, once, for both directions. The order is the format.
-auto fields(auto& x)
-  requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, FileIdentity>
-{
+auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, FileIdentity> {
   return std::tie(x.device, x.inode, x.size_bytes, x.modified_ns);
 }
-auto fields(auto& x)
-  requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, PageRun>
-{
+auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, PageRun> {
   return std::tie(x.start, x.end, x.offset);
 }
-auto fields(auto& x)
-  requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Mapping>
-{
+auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Mapping> {
   return std::tie(x.kind, x.start, x.end, x.protection, x.flags, x.offset, x.name, x.file, x.advice, x.locked, x.runs);
 }
-auto fields(auto& x)
-  requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Thread>
-{
+auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Thread> {
   return std::tie(x.tid, x.name, x.registers, x.xstate, x.signal_mask, x.altstack_address, x.altstack_bytes,
                   x.altstack_flags, x.clear_child_tid, x.robust_list, x.robust_list_bytes, x.rseq_address, x.rseq_bytes,
                   x.rseq_signature, x.affinity, x.pending, x.parent_death_signal);
 }
-auto fields(auto& x)
-  requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, EpollEntry>
-{
+auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, EpollEntry> {
   return std::tie(x.descriptor, x.events, x.data);
 }
-auto fields(auto& x)
-  requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Descriptor>
-{
+auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Descriptor> {
   return std::tie(x.kind, x.numbers, x.close_on_exec, x.status_flags, x.position, x.path, x.file, x.pair, x.queued,
                   x.capacity, x.count, x.mode, x.type, x.timer, x.ticks, x.watched, x.address, x.options);
 }
-auto fields(auto& x)
-  requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, IntervalTimer>
-{
+auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, IntervalTimer> {
   return std::tie(x.time);
 }
-auto fields(auto& x)
-  requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, PosixTimer>
-{
+auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, PosixTimer> {
   return std::tie(x.id, x.clock, x.signal, x.notify, x.tid, x.value, x.time);
 }
-auto fields(auto& x)
-  requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Process>
-{
+auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Process> {
   return std::tie(x.pid, x.executable, x.executable_file, x.working_directory, x.umask, x.dumpable, x.brk, x.layout,
                   x.auxiliary_vector, x.actions, x.limits, x.interval_timers, x.posix_timers, x.pending);
 }
-auto fields(auto& x)
-  requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Fingerprint>
-{
+auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Fingerprint> {
   return std::tie(x.kernel, x.cpu_features);
 }
-auto fields(auto& x)
-  requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Image>
-{
+auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Image> {
   return std::tie(x.fingerprint, x.process, x.threads, x.mappings, x.descriptors, x.pages_bytes);
 }
 
@@ -94,7 +72,7 @@ class Writer {
     for (const T& one : list) put(one);
   }
   template <class T>
-    requires requires(const T& x) { fields(x); }
+  requires requires(const T& x) { fields(x); }
   void put(const T& object) {
     std::apply([this](const auto&... field) { (put(field), ...); }, fields(object));
   }
@@ -138,7 +116,7 @@ class Reader {
     for (T& one : list) get(one);
   }
   template <class T>
-    requires requires(T& x) { fields(x); }
+  requires requires(T& x) { fields(x); }
   void get(T& object) {
     std::apply([this](auto&... field) { (get(field), ...); }, fields(object));
   }

@@ -22,9 +22,9 @@ struct Header {
   char magic[8] = {};
   std::uint32_t version = 0;
   std::uint32_t reserved = 0;
-  std::uint64_t pages_end = 0;        // pages lie from kPageBytes to here
-  std::uint64_t digests_bytes = 0;    // one SHA-256 for every kChunkBytes of pages, from pages_end on
-  std::uint64_t metadata_bytes = 0;   // after them
+  std::uint64_t pages_end = 0;       // pages lie from kPageBytes to here
+  std::uint64_t digests_bytes = 0;   // one SHA-256 for every kChunkBytes of pages, from pages_end on
+  std::uint64_t metadata_bytes = 0;  // after them
   Digest digests_digest{};
   Digest metadata_digest{};
   Digest header_digest{};  // of everything above

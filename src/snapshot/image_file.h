@@ -1,7 +1,7 @@
 // The image file: a header, the pages, then the metadata. docs/formats/snapshot.md is the description.
 //
-// Written crash-safely: pages first, metadata next, both made durable, the header last. A file without a whole header is
-// no image, whatever else it holds.
+// Written crash-safely: pages first, metadata next, both made durable, the header last. A file without a whole header
+// is no image, whatever else it holds.
 #pragma once
 
 #include <openssl/evp.h>

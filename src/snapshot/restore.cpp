@@ -72,8 +72,8 @@ Status open_mapped_files(const Image& image, PlanInput& input) {
     opened.emplace(mapping.name, fd);
     input.mapping_files.push_back(fd);
   }
-  ASSIGN_OR_RETURN(input.executable, 
-      open_same(image.process.executable, image.process.executable_file, input.first_free));
+  ASSIGN_OR_RETURN(input.executable,
+                   open_same(image.process.executable, image.process.executable_file, input.first_free));
   return {};
 }
 
@@ -83,9 +83,8 @@ Result<Plan> prepare(const RestoreRequest& request, int& report) {
   if (request.user != 0 && ::setgroups(0, nullptr) != 0) return sys::errno_error("setgroups");
   if (static_cast<std::uint32_t>(::getpid()) != image.process.pid) return internal_error("snapshot: the process id");
   PlanInput input{.request = request, .first_free = first_free_number(image)};
-  RETURN_IF_ERROR(
-      raise_limit(input.first_free + kSpareNumbers + static_cast<std::uint32_t>(image.mappings.size()) * 2 +
-                  static_cast<std::uint32_t>(image.descriptors.size())));
+  RETURN_IF_ERROR(raise_limit(input.first_free + kSpareNumbers + static_cast<std::uint32_t>(image.mappings.size()) * 2 +
+                              static_cast<std::uint32_t>(image.descriptors.size())));
   ASSIGN_OR_RETURN(input.image_file, move_up(request.image_file, input.first_free));
   ASSIGN_OR_RETURN(input.report, move_up(request.report, input.first_free));
   report = input.report;

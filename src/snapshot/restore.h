@@ -30,8 +30,8 @@ struct RestoreRequest {
   const UniqueFd& report;
   std::string running;
   std::function<std::string(const Error&)> failed;  // what `report` gets when it does not come so far
-  uid_t user = 0;                         // of the function; 0: privileges are kept (tests)
-  std::span<const sock_filter> filter{};  // seccomp; empty: none
+  uid_t user = 0;                                   // of the function; 0: privileges are kept (tests)
+  std::span<const sock_filter> filter{};            // seccomp; empty: none
 };
 
 // Never comes back: the process is the function now, or it has told `report` why not and has exited. Errors told:
@@ -51,8 +51,8 @@ struct PlanInput {
   const RestoreRequest& request;
   int image_file = -1;
   int report = -1;
-  std::uint32_t first_free = 0;      // descriptors from here on are closed at the end
-  std::vector<int> mapping_files;    // beside image.mappings; -1 for those without
+  std::uint32_t first_free = 0;    // descriptors from here on are closed at the end
+  std::vector<int> mapping_files;  // beside image.mappings; -1 for those without
   int executable = -1;
 };
 

@@ -84,8 +84,8 @@ class Maker {
 
   Result<UniqueFd> make_file(const Descriptor& descriptor) {
     constexpr int kNever = O_CREAT | O_TRUNC | O_EXCL | O_NOCTTY;
-    ASSIGN_OR_RETURN(UniqueFd file,
-                     up(::open(descriptor.path.c_str(), (static_cast<int>(descriptor.status_flags) & ~kNever) | O_CLOEXEC)));
+    ASSIGN_OR_RETURN(UniqueFd file, up(::open(descriptor.path.c_str(),
+                                              (static_cast<int>(descriptor.status_flags) & ~kNever) | O_CLOEXEC)));
     if (descriptor.kind == DescriptorKind::device) return file;
     ASSIGN_OR_RETURN(const FileIdentity found, identify(file.get()));
     if (found.device != descriptor.file.device || found.inode != descriptor.file.inode)
@@ -132,7 +132,8 @@ class Maker {
     const bool armed = time.it_value.tv_sec != 0 || time.it_value.tv_nsec != 0;
     // It has fired and nobody has read it yet: armed with 0 it would never fire again.
     if (repeats && !armed) time.it_value.tv_nsec = 1;
-    if ((repeats || armed) && ::timerfd_settime(made.get(), 0, &time, nullptr) != 0) return sys::errno_error("a timerfd");
+    if ((repeats || armed) && ::timerfd_settime(made.get(), 0, &time, nullptr) != 0)
+      return sys::errno_error("a timerfd");
     if (descriptor.ticks > 0 && ::ioctl(made.get(), TFD_IOC_SET_TICKS, &descriptor.ticks) != 0)
       return sys::errno_error("a timerfd's expirations");
     return made;
@@ -160,8 +161,8 @@ class Maker {
   }
 
   Result<UniqueFd> make_internet_socket(const Descriptor& descriptor) {
-    ASSIGN_OR_RETURN(UniqueFd socket,
-                     up(::socket(static_cast<int>(descriptor.mode), static_cast<int>(descriptor.type) | SOCK_CLOEXEC, 0)));
+    ASSIGN_OR_RETURN(UniqueFd socket, up(::socket(static_cast<int>(descriptor.mode),
+                                                  static_cast<int>(descriptor.type) | SOCK_CLOEXEC, 0)));
     RETURN_IF_ERROR(set_options(socket, descriptor));
     if (descriptor.kind == DescriptorKind::tcp_listener) {
       const auto* address = reinterpret_cast<const sockaddr*>(descriptor.address.data());

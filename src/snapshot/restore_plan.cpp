@@ -4,6 +4,8 @@
 #include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/rseq.h>
@@ -11,8 +13,6 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/user.h>
-#include <sched.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,8 +28,8 @@ namespace thaw::snapshot {
 namespace {
 
 constexpr std::uint64_t kUserEnd = 0x7ffffffff000;
-constexpr std::uint64_t kFirstPlace = 0x10000;  // vm.mmap_min_addr
-constexpr std::size_t kVectorsMax = 1024;       // UIO_MAXIOV
+constexpr std::uint64_t kFirstPlace = 0x10000;       // vm.mmap_min_addr
+constexpr std::size_t kVectorsMax = 1024;            // UIO_MAXIOV
 constexpr std::uint64_t kReadBytesMax = 1ULL << 30;  // of one preadv
 constexpr std::size_t kStepsOfThread = 24;
 constexpr std::size_t kStepsOfProcess = 160;
@@ -166,8 +166,7 @@ class Planner {
     if (registers.gs_base != 0) call(SYS_arch_prctl, {ARCH_SET_GS, registers.gs_base});
     if (leader) call(SYS_set_tid_address, {thread.clear_child_tid});
     if (thread.robust_list != 0) call(SYS_set_robust_list, {thread.robust_list, thread.robust_list_bytes});
-    if (thread.rseq_address != 0)
-      call(SYS_rseq, {thread.rseq_address, thread.rseq_bytes, 0, thread.rseq_signature});
+    if (thread.rseq_address != 0) call(SYS_rseq, {thread.rseq_address, thread.rseq_bytes, 0, thread.rseq_signature});
     char* const name = arena_.take<char>(16);
     std::memset(name, 0, 16);
     std::memcpy(name, thread.name.data(), thread.name.size());
@@ -195,8 +194,7 @@ class Planner {
     call(SYS_setresgid, {user, user, user});
     call(SYS_setresuid, {user, user, user});
     if (capability_header_ == nullptr) {
-      capability_header_ =
-          arena_.put(__user_cap_header_struct{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0});
+      capability_header_ = arena_.put(__user_cap_header_struct{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0});
       capability_data_ = arena_.take<__user_cap_data_struct>(2);
       std::memset(capability_data_, 0, 2 * sizeof(*capability_data_));
     }
@@ -228,7 +226,8 @@ class Planner {
     arguments.child_tid = thread.clear_child_tid;
     arguments.set_tid = address_of(tid);
     arguments.set_tid_size = 1;
-    births_.push_back({Operation::clone, SYS_clone3,
+    births_.push_back({Operation::clone,
+                       SYS_clone3,
                        {address_of(arena_.put(arguments)), sizeof(arguments), 0, 0, 0, address_of(first)}});
     return {};
   }
@@ -266,7 +265,8 @@ class Planner {
     if (__rseq_size > 0) {
       const std::uint64_t thread_pointer = address_of(__builtin_thread_pointer());
       // glibc registers 32 bytes even where it announces fewer (rseq(2), glibc 2.35).
-      try_call(SYS_rseq, {thread_pointer + static_cast<std::uint64_t>(__rseq_offset), 32, RSEQ_FLAG_UNREGISTER, RSEQ_SIG});
+      try_call(SYS_rseq,
+               {thread_pointer + static_cast<std::uint64_t>(__rseq_offset), 32, RSEQ_FLAG_UNREGISTER, RSEQ_SIG});
     }
     for (const SpecialPlace& special : specials) {
       auto* const aside = arena_.take<std::byte>(special.bytes, kPageBytes);
@@ -322,7 +322,8 @@ class Planner {
   void flush_reads() {
     if (vector_count_ == 0) return;
     add(Operation::exact, SYS_preadv,
-        {static_cast<std::uint64_t>(input_.image_file), address_of(vectors_), vector_count_, read_from_, 0, read_bytes_});
+        {static_cast<std::uint64_t>(input_.image_file), address_of(vectors_), vector_count_, read_from_, 0,
+         read_bytes_});
     vector_count_ = 0;
     read_bytes_ = 0;
   }
@@ -334,7 +335,8 @@ class Planner {
         return place.name == mapping.name && place.bytes == mapping.end - mapping.start;
       });
       if (found == aside_.end())
-        return Error{ErrorKind::unsupported, "snapshot: this kernel's " + mapping.name + " is not the one it was taken with"};
+        return Error{ErrorKind::unsupported,
+                     "snapshot: this kernel's " + mapping.name + " is not the one it was taken with"};
       call(SYS_mremap, {found->start, found->bytes, found->bytes, MREMAP_MAYMOVE | MREMAP_FIXED, mapping.start});
     }
     return {};

@@ -156,7 +156,8 @@ Status Tracee::read_states() {
 }
 
 Status Tracee::find_syscall_instruction() {
-  ASSIGN_OR_RETURN(const std::string maps, sys::read_file("/proc/" + std::to_string(pid_) + "/maps", kProcFileBytesMax));
+  ASSIGN_OR_RETURN(const std::string maps,
+                   sys::read_file("/proc/" + std::to_string(pid_) + "/maps", kProcFileBytesMax));
   const std::size_t name = maps.find("[vdso]");
   if (name == std::string::npos) return Error{ErrorKind::unsupported, "the process has no vdso"};
   const std::size_t line = maps.rfind('\n', name) + 1;
@@ -184,8 +185,8 @@ Status Tracee::read_memory(std::uint64_t address, std::span<std::byte> into) con
   return {};
 }
 
-Result<std::int64_t> Tracee::call(const Stopped& thread, long number, std::uint64_t a, std::uint64_t b,
-                                  std::uint64_t c, std::uint64_t d, std::uint64_t e, std::uint64_t f) {
+Result<std::int64_t> Tracee::call(const Stopped& thread, long number, std::uint64_t a, std::uint64_t b, std::uint64_t c,
+                                  std::uint64_t d, std::uint64_t e, std::uint64_t f) {
   user_regs_struct registers = thread.registers;
   registers.rip = syscall_address_;
   registers.rax = static_cast<std::uint64_t>(number);
@@ -218,7 +219,8 @@ Result<std::int64_t> Tracee::call_into(const Stopped& thread, long number, std::
   std::vector<std::byte> own(into.size());
   RETURN_IF_ERROR(read_memory(scratch, own));
   arguments[argument] = scratch;
-  auto result = call(thread, number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
+  auto result =
+      call(thread, number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
   const Status got = read_memory(scratch, into);
   RETURN_IF_ERROR(
       sys::pwrite_all(memory, {reinterpret_cast<const char*>(own.data()), own.size()}, static_cast<off_t>(scratch)));

@@ -22,7 +22,7 @@ namespace thaw::snapshot {
 class Tracee {
  public:
   struct Stopped {
-    pid_t tid = 0;               // as the tracer sees it
+    pid_t tid = 0;                // as the tracer sees it
     std::uint32_t inner_tid = 0;  // in the process's own PID namespace
     user_regs_struct registers{};
     std::uint64_t signal_mask = 0;

@@ -10,13 +10,13 @@
 namespace thaw::snapshot {
 
 enum class Operation : std::uint64_t {
-  call = 0,        // a negative result ends the process
-  try_call = 1,    // the result does not matter
-  clone = 2,       // clone3(arguments 0 and 1); the child goes on at the table whose address is argument 5
-  arrive = 3,      // adds one to the 32-bit word at argument 0 and wakes who waits for it
-  await = 4,       // until the 32-bit word at argument 0 is at least argument 1
-  exact = 5,       // like call, and the result must be argument 5
-  sigreturn = 6,   // rt_sigreturn with the stack pointer at argument 0: the last step of every table
+  call = 0,       // a negative result ends the process
+  try_call = 1,   // the result does not matter
+  clone = 2,      // clone3(arguments 0 and 1); the child goes on at the table whose address is argument 5
+  arrive = 3,     // adds one to the 32-bit word at argument 0 and wakes who waits for it
+  await = 4,      // until the 32-bit word at argument 0 is at least argument 1
+  exact = 5,      // like call, and the result must be argument 5
+  sigreturn = 6,  // rt_sigreturn with the stack pointer at argument 0: the last step of every table
 };
 
 struct Step {

@@ -32,14 +32,21 @@ Result<UniqueFd> diagnostics_socket_of(pid_t pid) {
 }
 
 void take(const nlmsghdr& message, std::map<std::uint64_t, std::uint64_t>& peers) {
-  const auto* about = static_cast<const unix_diag_msg*>(NLMSG_DATA(&message));
+  const auto* about = reinterpret_cast<const unix_diag_msg*>(reinterpret_cast<const char*>(&message) + NLMSG_HDRLEN);
   auto left = static_cast<unsigned>(message.nlmsg_len - NLMSG_LENGTH(sizeof(*about)));
-  for (const auto* attribute = reinterpret_cast<const rtattr*>(about + 1); RTA_OK(attribute, left);
-       attribute = RTA_NEXT(attribute, left)) {
-    if (attribute->rta_type != UNIX_DIAG_PEER) continue;
-    std::uint32_t peer = 0;
-    std::memcpy(&peer, RTA_DATA(attribute), sizeof(peer));
-    peers[about->udiag_ino] = peer;
+  const auto* at = reinterpret_cast<const char*>(about + 1);
+  // RTA_NEXT by hand: the macro casts const away.
+  while (RTA_OK(reinterpret_cast<const rtattr*>(at), left)) {
+    const auto* attribute = reinterpret_cast<const rtattr*>(at);
+    if (attribute->rta_type == UNIX_DIAG_PEER && RTA_PAYLOAD(attribute) >= sizeof(std::uint32_t)) {
+      std::uint32_t peer = 0;
+      std::memcpy(&peer, at + RTA_LENGTH(0), sizeof(peer));
+      peers[about->udiag_ino] = peer;
+    }
+    const unsigned step = RTA_ALIGN(attribute->rta_len);
+    if (step > left) return;
+    at += step;
+    left -= step;
   }
 }
 

@@ -102,12 +102,12 @@ TEST_F(SnapshotTest, AFunctionGoesOnAndItsClonesGoOnToo) {
   ASSERT_TRUE(frozen.ok()) << frozen.error().message;
   EXPECT_GE(frozen->threads, 11U);
   std::vector<Running> clones;
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 2; ++i) {
     auto thawed = try_thaw(image, Engine::thaw_onnx);
     ASSERT_TRUE(thawed.ok()) << thawed.error().message;
     clones.push_back(std::move(thawed).value());
   }
-  for (int i = 0; i < 15; ++i) {
+  for (int i = 0; i < 12; ++i) {
     EXPECT_TRUE(line(original).starts_with("ok "));
     for (const Running& clone : clones) {
       const std::string said = line(clone);

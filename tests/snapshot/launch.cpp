@@ -134,8 +134,8 @@ Launched Launched::clone_of(const Image& image, const UniqueFd& file, uid_t user
     if (got == sizeof(Step)) {
       Step step;
       std::memcpy(&step, text, sizeof(step));
-      launched.report_ = "system call " + std::to_string(static_cast<std::uint64_t>(step.operation) >> 32) +
-                         " gave " + std::to_string(static_cast<std::int64_t>(step.number));
+      launched.report_ = "system call " + std::to_string(static_cast<std::uint64_t>(step.operation) >> 32) + " gave " +
+                         std::to_string(static_cast<std::int64_t>(step.number));
       for (const std::uint64_t argument : step.arguments) launched.report_ += " " + std::to_string(argument);
     }
   }

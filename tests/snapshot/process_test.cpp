@@ -24,7 +24,9 @@ Result<FreezeReport> freeze_into(const Launched& launched, const UniqueFd& file)
   return freeze({.pid = launched.pid(), .output_pipe = launched.output_inode()}, file);
 }
 
-std::uint64_t count_of(const std::string& line) { return line.starts_with("ok ") ? std::stoull(line.substr(3)) : ~0ULL; }
+std::uint64_t count_of(const std::string& line) {
+  return line.starts_with("ok ") ? std::stoull(line.substr(3)) : ~0ULL;
+}
 
 class ProcessTest : public testing::Test {
  protected:
@@ -40,6 +42,7 @@ TEST_F(ProcessTest, TheOriginalGoesOnUnharmed) {
   const auto report = freeze_into(original, file);
   ASSERT_TRUE(report.ok()) << report.error().message;
   EXPECT_GE(report->threads, 11U);
+  std::printf("held %.1f ms\n", static_cast<double>(report->held_us) / 1e3);
   std::uint64_t last = 0;
   for (int i = 0; i < 12; ++i) {
     const std::string line = original.line();
@@ -111,23 +114,33 @@ constexpr std::uint16_t kPort = 8080;
 std::string get(const std::string& path) { return "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"; }
 
 std::string post(const std::string& path, const std::string& body) {
-  return "POST " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: " +
+  return "POST " + path +
+         " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: " +
          std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
 std::vector<Server> servers() {
-  const std::string question = R"({"question": "What is the color of my car now?", "context": "My car used to be blue but I painted red"})";
+  const std::string question =
+      R"({"question": "What is the color of my car now?", "context": "My car used to be blue but I painted red"})";
   return {
-      {"Python", {"/usr/bin/python3", "-m", "http.server", "8080", "--directory", "/usr/share/doc/bash"}, get("/"), "200 OK"},
+      {"Python",
+       {"/usr/bin/python3", "-m", "http.server", "8080", "--directory", "/usr/share/doc/bash"},
+       get("/"),
+       "200 OK"},
       {"Uvicorn",
-       {"/usr/bin/python3", "-m", "uvicorn", "--port", "8080", "--app-dir", THAW_SOURCE_DIR "/examples/fastapi-hello", "main:app"},
-       get("/"), "200 OK"},
+       {"/usr/bin/python3", "-m", "uvicorn", "--port", "8080", "--app-dir", THAW_SOURCE_DIR "/examples/fastapi-hello",
+        "main:app"},
+       get("/"),
+       "200 OK"},
       {"Node",
        {"/usr/bin/node", "-e",
         "let n = 0; require('http').createServer((q, s) => s.end('hello ' + (++n))).listen(8080)"},
-       get("/"), "hello"},
-      {"ThawOnnx", {std::string(THAW_BINARY_DIR) + "/engines/thaw-onnx", "--model", THAW_SOURCE_DIR "/models/qa"},
-       post("/question", question), "red"},
+       get("/"),
+       "hello"},
+      {"ThawOnnx",
+       {std::string(THAW_BINARY_DIR) + "/engines/thaw-onnx", "--model", THAW_SOURCE_DIR "/models/qa"},
+       post("/question", question),
+       "red"},
   };
 }
 
