@@ -1,5 +1,7 @@
 // The reader of images: whatever the bytes are, it refuses them or gives an image that makes sense and reads the same
 // when it is written again.
+#include "snapshot/image.h"
+
 #include <cstdlib>
 
 #include "snapshot/image_codec.h"

@@ -1,3 +1,5 @@
+#include "snapshot/image.h"
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
