@@ -4,12 +4,11 @@
 
 #include <boost/asio/redirect_error.hpp>
 #include <boost/json/array.hpp>
-#include <boost/json/serialize.hpp>
-#include <charconv>
 
 #include "base/log.h"
 #include "base/sys.h"
 #include "gateway/answers.h"
+#include "gateway/control_request.h"
 #include "gateway/function_json.h"
 #include "gateway/off_loop.h"
 #include "gateway/route.h"
@@ -17,8 +16,6 @@
 namespace thaw::gateway {
 namespace {
 
-constexpr std::size_t kListItemsMax = 10000;
-constexpr std::size_t kListItemsDefault = 50;  // Lambda's
 constexpr std::size_t kTailBytesMax = 8 << 20;
 constexpr std::size_t kTailBytesDefault = 64 << 10;
 constexpr std::size_t kUploadPieceBytes = 1 << 20;
@@ -26,33 +23,6 @@ constexpr unsigned kFollowersMax = 64;
 constexpr std::chrono::milliseconds kFollowEvery{200};
 constexpr std::string_view kFunctions = "/2015-03-31/functions";
 constexpr std::string_view kThawFunctions = "/thaw/v1/functions/";
-
-std::string value_of(const std::vector<std::pair<std::string, std::string>>& query, std::string_view name) {
-  for (const auto& [key, value] : query) {
-    if (key == name) return value;
-  }
-  return {};
-}
-
-Result<std::size_t> number_of(const std::vector<std::pair<std::string, std::string>>& query, std::string_view name,
-                              std::size_t otherwise, std::size_t max) {
-  const std::string text = value_of(query, name);
-  if (text.empty()) return otherwise;
-  std::size_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < 1 || number > max) {
-    return invalid_argument(std::string(name) + " must be a number from 1 to " + std::to_string(max));
-  }
-  return number;
-}
-
-Error no_method() { return {ErrorKind::invalid_argument, "this path does not take that method"}; }
-Error no_function(const std::string& name) { return {ErrorKind::not_found, "Function not found: " + name}; }
-
-http::Task<Status> answer_json(http::Exchange& exchange, int status, const boost::json::object& body) {
-  const std::string text = boost::json::serialize(body) + "\n";
-  co_return co_await exchange.respond({.status = status, .body = text});
-}
 
 std::uint64_t own_memory_mb() {
   const auto status = sys::read_file("/proc/self/statm", 256);
@@ -113,15 +83,25 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
   if (own || path.substr(0, kFunctions.size() + 1) == std::string(kFunctions) + "/") {
     path.remove_prefix(own ? kThawFunctions.size() : kFunctions.size() + 1);
     const std::size_t slash = path.find('/');
-    const auto name = http::percent_decode(path.substr(0, slash));
+    auto name = http::percent_decode(path.substr(0, slash));
     if (!name.ok()) co_return name.error();
     if (!http::is_utf8(*name)) co_return invalid_argument("the function's name is not UTF-8");
     const std::string_view rest = slash == std::string_view::npos ? std::string_view() : path.substr(slash);
-    if (!own && rest.empty() && method == "GET") co_return co_await describe(exchange, *name);
-    if (!own && rest.empty() && method == "DELETE") co_return co_await remove(exchange, *name);
     if (own && rest == "/package" && method == "PUT") co_return co_await deploy(exchange, *name, *query);
     if (own && rest == "/logs" && method == "GET") co_return co_await logs(exchange, *name, *query);
-    if (rest.empty() || rest == "/package" || rest == "/logs") co_return no_method();
+    if (own && (rest.empty() || rest == "/package" || rest == "/logs")) co_return no_method();
+    if (own) co_return Error{ErrorKind::not_found, "the control API has no such path"};
+    std::string qualifier = value_of(*query, "Qualifier");
+    // Lambda's partial names: NAME:QUALIFIER.
+    if (const std::size_t colon = name->find(':'); colon != std::string::npos) {
+      if (qualifier.empty()) qualifier = name->substr(colon + 1);
+      name->resize(colon);
+    }
+    if (!rest.empty()) co_return co_await dispatch_versions(exchange, *name, rest, *query);
+    if (method == "GET") co_return co_await describe(exchange, *name, qualifier);
+    if (method == "DELETE" && qualifier.empty()) co_return co_await remove(exchange, *name);
+    if (method == "DELETE") co_return co_await remove_version(exchange, *name, qualifier);
+    co_return no_method();
   }
   co_return Error{ErrorKind::not_found, "the control API has no such path"};
 }
@@ -134,17 +114,20 @@ http::Task<Status> ControlApi::list(http::Exchange& exchange, const Query& query
   if (!page.ok()) co_return page.error();
   boost::json::array functions;
   for (const auto& record : page->functions)
-    functions.push_back(function_configuration(record, options_.listen_host, port_));
+    functions.push_back(function_configuration(record, {}, options_.listen_host, port_));
   boost::json::object body{{"Functions", std::move(functions)}};
   if (!page->next_marker.empty()) body["NextMarker"] = page->next_marker;
   co_return co_await answer_json(exchange, 200, body);
 }
 
-http::Task<Status> ControlApi::describe(http::Exchange& exchange, const std::string& name) {
-  const auto record = catalog_.find(name);
-  if (record == nullptr) co_return no_function(name);
-  const boost::json::object body{{"Configuration", function_configuration(*record, options_.listen_host, port_)},
-                                 {"Thaw", function_environments(pool_.view(record->config.name))}};
+http::Task<Status> ControlApi::describe(http::Exchange& exchange, const std::string& name,
+                                        const std::string& qualifier) {
+  // Of a weighted alias its own version, as Lambda does.
+  const auto record = catalog_.find(name, qualifier, 1);
+  if (record == nullptr) co_return no_function(qualifier.empty() ? name : name + ":" + qualifier);
+  const boost::json::object body{
+      {"Configuration", function_configuration(*record, qualifier, options_.listen_host, port_)},
+      {"Thaw", function_environments(pool_.view(pool::PoolKeyView(*record)))}};
   co_return co_await answer_json(exchange, 200, body);
 }
 
@@ -161,11 +144,11 @@ http::Task<Status> ControlApi::deploy(http::Exchange& exchange, const std::strin
   const bool existed = catalog_.find(name) != nullptr;
   const auto record = co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.deploy(request); });
   if (!record.ok()) co_return record.error();
-  // The revision before is not lent any more; its running invocations finish.
-  pool_.retire(record->config.name);
+  // The revision before is not lent any more; its running invocations finish. Published versions serve on.
+  pool_.retire(pool::PoolKeyView(*record));
   log::info("function_deployed name={} bytes={}", record->config.name, record->code_bytes);
   co_return co_await answer_json(exchange, existed ? 200 : 201,
-                                 function_configuration(*record, options_.listen_host, port_));
+                                 function_configuration(*record, {}, options_.listen_host, port_));
 }
 
 http::Task<Status> ControlApi::receive_upload(http::Exchange& exchange, const std::string& path) {
@@ -200,9 +183,11 @@ http::Task<Status> ControlApi::receive_upload(http::Exchange& exchange, const st
 http::Task<Status> ControlApi::remove(http::Exchange& exchange, const std::string& name) {
   const auto record = catalog_.find(name);
   if (record == nullptr) co_return no_function(name);
+  const auto versions = catalog_.versions(name);
   Status removed = co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.remove(name); });
   if (!removed.ok()) co_return removed;
-  pool_.retire(record->config.name);
+  pool_.retire(pool::PoolKeyView(*record));
+  for (const auto& version : versions) pool_.retire(pool::PoolKeyView(*version));
   const Status forgotten =
       co_await off_loop(workers_, exchange.loop(), [&] { return logs_.remove(record->config.name); });
   if (!forgotten.ok())
