@@ -13,6 +13,9 @@
 #include "gateway/off_loop.h"
 #include "gateway/route.h"
 
+// g++ 12 sees Asio's coroutine frames allocated and freed through different inlined functions, and is wrong about it.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
 namespace thaw::gateway {
 namespace {
 
@@ -23,6 +26,23 @@ constexpr unsigned kFollowersMax = 64;
 constexpr std::chrono::milliseconds kFollowEvery{200};
 constexpr std::string_view kFunctions = "/2015-03-31/functions";
 constexpr std::string_view kThawFunctions = "/thaw/v1/functions/";
+
+// The qualifier of NAME?Qualifier=… or of Lambda's partial name NAME:QUALIFIER, which loses it. One that is there but
+// empty is an error, else a client that has lost its version's number would delete the function.
+Result<std::string> take_qualifier(std::string& name, const Query& query) {
+  std::string qualifier = value_of(query, "Qualifier");
+  const std::size_t colon = name.find(':');
+  if (colon == std::string::npos) {
+    if (qualifier.empty() && has(query, "Qualifier")) return invalid_argument("Qualifier is empty");
+    return qualifier;
+  }
+  const std::string of_name = name.substr(colon + 1);
+  name.resize(colon);
+  if (of_name.empty()) return invalid_argument("the function's name ends with a colon: a qualifier is missing");
+  if (!qualifier.empty() && qualifier != of_name)
+    return invalid_argument("Qualifier is another than that of the function's name");
+  return of_name;
+}
 
 std::uint64_t own_memory_mb() {
   const auto status = sys::read_file("/proc/self/statm", 256);
@@ -91,16 +111,12 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     if (own && rest == "/logs" && method == "GET") co_return co_await logs(exchange, *name, *query);
     if (own && (rest.empty() || rest == "/package" || rest == "/logs")) co_return no_method();
     if (own) co_return Error{ErrorKind::not_found, "the control API has no such path"};
-    std::string qualifier = value_of(*query, "Qualifier");
-    // Lambda's partial names: NAME:QUALIFIER.
-    if (const std::size_t colon = name->find(':'); colon != std::string::npos) {
-      if (qualifier.empty()) qualifier = name->substr(colon + 1);
-      name->resize(colon);
-    }
+    const auto qualifier = take_qualifier(*name, *query);
+    if (!qualifier.ok()) co_return qualifier.error();
     if (!rest.empty()) co_return co_await dispatch_versions(exchange, *name, rest, *query);
-    if (method == "GET") co_return co_await describe(exchange, *name, qualifier);
-    if (method == "DELETE" && qualifier.empty()) co_return co_await remove(exchange, *name);
-    if (method == "DELETE") co_return co_await remove_version(exchange, *name, qualifier);
+    if (method == "GET") co_return co_await describe(exchange, *name, *qualifier);
+    if (method == "DELETE" && qualifier->empty()) co_return co_await remove(exchange, *name);
+    if (method == "DELETE") co_return co_await remove_version(exchange, *name, *qualifier);
     co_return no_method();
   }
   co_return Error{ErrorKind::not_found, "the control API has no such path"};

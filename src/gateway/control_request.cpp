@@ -1,5 +1,6 @@
 #include "gateway/control_request.h"
 
+#include <algorithm>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <charconv>
@@ -11,6 +12,10 @@ namespace {
 constexpr std::size_t kJsonBytesMax = 64 << 10;
 
 }  // namespace
+
+bool has(const Query& query, std::string_view name) {
+  return std::any_of(query.begin(), query.end(), [&](const auto& pair) { return pair.first == name; });
+}
 
 std::string value_of(const Query& query, std::string_view name) {
   for (const auto& [key, value] : query) {

@@ -19,6 +19,7 @@ using Query = std::vector<std::pair<std::string, std::string>>;
 inline constexpr std::size_t kListItemsMax = 10000;
 inline constexpr std::size_t kListItemsDefault = 50;  // Lambda's
 
+bool has(const Query& query, std::string_view name);
 // Empty when it is not given.
 std::string value_of(const Query& query, std::string_view name);
 // From 1 to max. Errors: invalid_argument names it.

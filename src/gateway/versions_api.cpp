@@ -134,7 +134,7 @@ http::Task<Status> ControlApi::remove_version(http::Exchange& exchange, const st
   const auto number = model::version_number(qualifier);
   if (!number) {
     co_return invalid_argument(
-        "Qualifier must be the number of a version: $LATEST goes with its function, an alias by its own path");
+        "Qualifier must be the number of a version: $LATEST goes with its function, an alias is deleted as an alias");
   }
   const Status removed =
       co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.remove_version(name, *number); });
