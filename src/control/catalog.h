@@ -49,10 +49,9 @@ class Catalog {
   // With its versions and aliases.
   virtual Status remove(std::string_view name) = 0;
 
-  // What a qualifier names: $LATEST or nothing, a version's number, an alias. draw, in [0, 1), decides between the
-  // versions of a weighted alias; from 1 on it is the alias's own. nullptr when there is none. Memory only.
-  virtual std::shared_ptr<const model::FunctionRecord> find(std::string_view name, std::string_view qualifier,
-                                                            double draw) const = 0;
+  // draw, in [0, 1), decides between the versions of a weighted alias; from 1 on it is the alias's own. nullptr when
+  // there is none. Memory only.
+  virtual std::shared_ptr<const model::FunctionRecord> find(model::QualifiedName name, double draw) const = 0;
   struct Publish {
     std::string name;
     std::string description;
@@ -71,7 +70,7 @@ class Catalog {
 
   // By name.
   virtual std::vector<model::Alias> aliases(std::string_view name) const = 0;
-  virtual std::optional<model::Alias> find_alias(std::string_view name, std::string_view alias) const = 0;
+  virtual std::optional<model::Alias> find_alias(model::QualifiedName name) const = 0;
   // The revision of the argument is passed over. Errors: not_found when the function or a version is not there;
   // conflict when the alias is there already; invalid_argument names the field.
   virtual Result<model::Alias> create_alias(std::string_view name, model::Alias alias) = 0;
@@ -85,7 +84,7 @@ class Catalog {
   };
   // Errors: as create_alias; not_found when there is no such alias; conflict with code kPreconditionFailed.
   virtual Result<model::Alias> update_alias(std::string_view name, const AliasChange& change) = 0;
-  virtual Status remove_alias(std::string_view name, std::string_view alias) = 0;
+  virtual Status remove_alias(model::QualifiedName name) = 0;
 
   // A fresh path for an upload, inside the data folder.
   virtual std::string new_upload_path() = 0;

@@ -157,9 +157,10 @@ class SociTable final : public FunctionTable {
     });
   }
 
-  Status erase_alias(const std::string& name, const std::string& alias) override {
+  Status erase_alias(model::QualifiedName name) override {
     return guarded("write", [&]() -> Status {
-      const std::string folded = folded_name(name);
+      const std::string folded = folded_name(name.function);
+      const std::string alias(name.qualifier);
       session_ << "DELETE FROM aliases WHERE name_folded = :name AND alias = :alias", soci::use(folded),
           soci::use(alias);
       return {};

@@ -40,7 +40,7 @@ class FunctionTable {
   virtual Status publish(const model::FunctionRecord& record) = 0;
   virtual Status erase_version(const std::string& name, std::uint64_t number) = 0;
   virtual Status put_alias(const std::string& name, const model::Alias& alias) = 0;
-  virtual Status erase_alias(const std::string& name, const std::string& alias) = 0;
+  virtual Status erase_alias(model::QualifiedName name) = 0;
 };
 
 // Names are unique without regard to ASCII case: this is the form that is compared.

@@ -97,13 +97,14 @@ Error no_function(std::string_view name) {
   return {ErrorKind::not_found, "there is no function \"" + shown_name(name) + "\""};
 }
 
-Error no_version(std::string_view name, std::string_view version) {
-  return {ErrorKind::not_found,
-          "function \"" + shown_name(name) + "\" has no version " + std::string(version.substr(0, 100))};
+Error no_version(model::QualifiedName name) {
+  return {ErrorKind::not_found, "function \"" + shown_name(name.function) + "\" has no version " +
+                                    std::string(name.qualifier.substr(0, 100))};
 }
 
-Error no_alias(std::string_view name, std::string_view alias) {
-  return {ErrorKind::not_found, "function \"" + shown_name(name) + "\" has no alias \"" + shown_name(alias) + "\""};
+Error no_alias(model::QualifiedName name) {
+  return {ErrorKind::not_found,
+          "function \"" + shown_name(name.function) + "\" has no alias \"" + shown_name(name.qualifier) + "\""};
 }
 
 // As Lambda says it.
@@ -187,9 +188,7 @@ class SqlCatalog final : public Catalog {
     return {};
   }
 
-  RecordPointer find(std::string_view name, std::string_view qualifier, double draw) const override {
-    return versions_.find(name, qualifier, draw);
-  }
+  RecordPointer find(model::QualifiedName name, double draw) const override { return versions_.find(name, draw); }
 
   Result<model::FunctionRecord> publish(const Publish& request) override {
     RETURN_IF_ERROR(model::check_description(request.description));
@@ -224,9 +223,9 @@ class SqlCatalog final : public Catalog {
     RecordPointer before;
     {
       const std::lock_guard lock(commit_mutex_);
-      before = versions_.find(name, version, 1);
-      if (before == nullptr) return index_.find(name) == nullptr ? no_function(name) : no_version(name, version);
-      if (const auto alias = versions_.alias_of(name, version)) {
+      before = versions_.find({name, version}, 1);
+      if (before == nullptr) return index_.find(name) == nullptr ? no_function(name) : no_version({name, version});
+      if (const auto alias = versions_.alias_of({name, version})) {
         return Error{ErrorKind::conflict, "version " + version + " is named by the alias " + *alias +
                                               ": point that at another version, or delete it, first"};
       }
@@ -239,14 +238,12 @@ class SqlCatalog final : public Catalog {
 
   std::vector<model::Alias> aliases(std::string_view name) const override { return versions_.aliases(name); }
 
-  std::optional<model::Alias> find_alias(std::string_view name, std::string_view alias) const override {
-    return versions_.alias(name, alias);
-  }
+  std::optional<model::Alias> find_alias(model::QualifiedName name) const override { return versions_.alias(name); }
 
   Result<model::Alias> create_alias(std::string_view name, model::Alias alias) override {
     const std::lock_guard lock(commit_mutex_);
     RETURN_IF_ERROR(check_alias_of(name, alias));
-    if (versions_.alias(name, alias.name)) {
+    if (versions_.alias({name, alias.name})) {
       return Error{ErrorKind::conflict, "Alias already exists: " + alias.name};
     }
     if (versions_.aliases(name).size() >= model::kAliasesMax) {
@@ -259,8 +256,8 @@ class SqlCatalog final : public Catalog {
   Result<model::Alias> update_alias(std::string_view name, const AliasChange& change) override {
     const std::lock_guard lock(commit_mutex_);
     if (index_.find(name) == nullptr) return no_function(name);
-    auto alias = versions_.alias(name, change.alias);
-    if (!alias) return no_alias(name, change.alias);
+    auto alias = versions_.alias({name, change.alias});
+    if (!alias) return no_alias({name, change.alias});
     if (!change.revision_id.empty() && change.revision_id != alias->revision_id) return other_revision();
     if (change.function_version) alias->function_version = *change.function_version;
     if (change.description) alias->description = *change.description;
@@ -269,13 +266,12 @@ class SqlCatalog final : public Catalog {
     return store_alias(name, std::move(*alias));
   }
 
-  Status remove_alias(std::string_view name, std::string_view alias) override {
+  Status remove_alias(model::QualifiedName name) override {
     const std::lock_guard lock(commit_mutex_);
-    if (index_.find(name) == nullptr) return no_function(name);
-    if (!versions_.alias(name, alias)) return no_alias(name, alias);
-    if (auto status = table_->erase_alias(std::string(name), std::string(alias)); !status)
-      return not_written(status.error());
-    versions_.erase_alias(name, alias);
+    if (index_.find(name.function) == nullptr) return no_function(name.function);
+    if (!versions_.alias(name)) return no_alias(name);
+    if (auto status = table_->erase_alias(name); !status) return not_written(status.error());
+    versions_.erase_alias(name);
     return {};
   }
 
@@ -301,9 +297,9 @@ class SqlCatalog final : public Catalog {
   Status check_alias_of(std::string_view name, const model::Alias& alias) const {
     if (index_.find(name) == nullptr) return no_function(name);
     RETURN_IF_ERROR(model::check_alias(alias));
-    if (versions_.find(name, alias.function_version, 1) == nullptr) return no_version(name, alias.function_version);
-    if (alias.additional && versions_.find(name, alias.additional->version, 1) == nullptr)
-      return no_version(name, alias.additional->version);
+    if (versions_.find({name, alias.function_version}, 1) == nullptr) return no_version({name, alias.function_version});
+    if (alias.additional && versions_.find({name, alias.additional->version}, 1) == nullptr)
+      return no_version({name, alias.additional->version});
     return {};
   }
 

@@ -12,10 +12,11 @@ const VersionIndex::Published* VersionIndex::of(std::string_view name) const {
   return found == published_.end() ? nullptr : &found->second;
 }
 
-RecordPointer VersionIndex::find(std::string_view name, std::string_view qualifier, double draw) const {
-  if (qualifier.empty() || qualifier == model::kLatestVersion) return latest_.find(name);
+RecordPointer VersionIndex::find(model::QualifiedName name, double draw) const {
+  const auto& [function, qualifier] = name;
+  if (qualifier.empty() || qualifier == model::kLatestVersion) return latest_.find(function);
   const std::shared_lock lock(mutex_);
-  const Published* published = of(name);
+  const Published* published = of(function);
   if (published == nullptr) return nullptr;
   auto number = model::version_number(qualifier);
   if (!number) {
@@ -24,7 +25,7 @@ RecordPointer VersionIndex::find(std::string_view name, std::string_view qualifi
     const auto& additional = alias->second.additional;
     const bool other = additional && draw < additional->weight;
     const std::string& version = other ? additional->version : alias->second.function_version;
-    if (version == model::kLatestVersion) return latest_.find(name);
+    if (version == model::kLatestVersion) return latest_.find(function);
     number = model::version_number(version);
   }
   const auto version = published->versions.find(number.value_or(0));
@@ -55,21 +56,20 @@ std::vector<model::Alias> VersionIndex::aliases(std::string_view name) const {
   return aliases;
 }
 
-std::optional<model::Alias> VersionIndex::alias(std::string_view name, std::string_view alias) const {
+std::optional<model::Alias> VersionIndex::alias(model::QualifiedName name) const {
   const std::shared_lock lock(mutex_);
-  const Published* published = of(name);
+  const Published* published = of(name.function);
   if (published == nullptr) return std::nullopt;
-  const auto found = published->aliases.find(alias);
+  const auto found = published->aliases.find(name.qualifier);
   return found == published->aliases.end() ? std::nullopt : std::optional(found->second);
 }
 
-std::optional<std::string> VersionIndex::alias_of(std::string_view name, std::string_view version) const {
+std::optional<std::string> VersionIndex::alias_of(model::QualifiedName version) const {
   const std::shared_lock lock(mutex_);
-  const Published* published = of(name);
+  const Published* published = of(version.function);
   if (published == nullptr) return std::nullopt;
   for (const auto& [alias_name, alias] : published->aliases) {
-    if (alias.function_version == version || (alias.additional && alias.additional->version == version))
-      return alias_name;
+    if (alias.names(version.qualifier)) return alias_name;
   }
   return std::nullopt;
 }
@@ -111,10 +111,10 @@ void VersionIndex::put_alias(std::string_view name, model::Alias alias) {
   published_[folded_name(name)].aliases.insert_or_assign(std::move(key), std::move(alias));
 }
 
-void VersionIndex::erase_alias(std::string_view name, std::string_view alias) {
+void VersionIndex::erase_alias(model::QualifiedName name) {
   const std::unique_lock lock(mutex_);
-  const auto published = published_.find(folded_name(name));
-  if (published != published_.end()) published->second.aliases.erase(std::string(alias));
+  const auto published = published_.find(folded_name(name.function));
+  if (published != published_.end()) published->second.aliases.erase(std::string(name.qualifier));
 }
 
 void VersionIndex::set_last_number(std::string_view name, std::uint64_t number) {

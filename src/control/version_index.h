@@ -23,15 +23,15 @@ class VersionIndex {
   // latest outlives the index.
   explicit VersionIndex(const FunctionIndex& latest) : latest_(latest) {}
 
-  // Catalog::find with a qualifier.
-  RecordPointer find(std::string_view name, std::string_view qualifier, double draw) const;
+  // As Catalog::find.
+  RecordPointer find(model::QualifiedName name, double draw) const;
   // By number; nullptr or empty when there is none.
   RecordPointer newest(std::string_view name) const;
   std::vector<RecordPointer> versions(std::string_view name) const;
   std::vector<model::Alias> aliases(std::string_view name) const;
-  std::optional<model::Alias> alias(std::string_view name, std::string_view alias) const;
+  std::optional<model::Alias> alias(model::QualifiedName name) const;
   // The alias that names the version, if any.
-  std::optional<std::string> alias_of(std::string_view name, std::string_view version) const;
+  std::optional<std::string> alias_of(model::QualifiedName version) const;
   // The highest number ever given, also when the function was deleted since.
   std::uint64_t last_number(std::string_view name) const;
   // Whether a version names this package.
@@ -40,7 +40,7 @@ class VersionIndex {
   void put(model::FunctionRecord version);
   void erase_version(std::string_view name, std::uint64_t number);
   void put_alias(std::string_view name, model::Alias alias);
-  void erase_alias(std::string_view name, std::string_view alias);
+  void erase_alias(model::QualifiedName name);
   void set_last_number(std::string_view name, std::uint64_t number);
   // Everything but the last number.
   void erase(std::string_view name);

@@ -91,12 +91,12 @@ TEST_F(VersionsTest, VersionKeepsItsConfigurationAndPackageWhenTheFunctionIsRepl
   expect_packages(2);
   reopen();
   expect_packages(2);
-  ASSERT_NE(catalog_->find("hello", "1", 0), nullptr);
-  EXPECT_EQ(*catalog_->find("hello", "1", 0), *first);
-  EXPECT_EQ(catalog_->find("hello", "2", 0)->code_sha256, catalog_->find("hello")->code_sha256);
-  EXPECT_EQ(catalog_->find("hello", "$LATEST", 0), catalog_->find("hello"));
-  EXPECT_EQ(catalog_->find("hello", "3", 0), nullptr);
-  EXPECT_EQ(catalog_->find("other", "1", 0), nullptr);
+  ASSERT_NE(catalog_->find({"hello", "1"}, 0), nullptr);
+  EXPECT_EQ(*catalog_->find({"hello", "1"}, 0), *first);
+  EXPECT_EQ(catalog_->find({"hello", "2"}, 0)->code_sha256, catalog_->find("hello")->code_sha256);
+  EXPECT_EQ(catalog_->find({"hello", "$LATEST"}, 0), catalog_->find("hello"));
+  EXPECT_EQ(catalog_->find({"hello", "3"}, 0), nullptr);
+  EXPECT_EQ(catalog_->find({"other", "1"}, 0), nullptr);
   EXPECT_TRUE(catalog_->hold_package(first->code_sha256).ok());
 }
 
@@ -137,7 +137,7 @@ TEST_F(VersionsTest, NumbersAreNeverGivenTwice) {
   reopen();
   EXPECT_EQ(publish("a"), "3");
   ASSERT_TRUE(catalog_->remove("a").ok());
-  EXPECT_EQ(catalog_->find("a", "1", 0), nullptr);
+  EXPECT_EQ(catalog_->find({"a", "1"}, 0), nullptr);
   reopen();
   deploy("A", "4");
   EXPECT_EQ(publish("a"), "4");
@@ -174,15 +174,15 @@ TEST_F(VersionsTest, AliasesSurviveReopeningAndGuardTheirVersions) {
   ASSERT_TRUE(live.ok()) << live.error().message;
   reopen();
   EXPECT_THAT(catalog_->aliases("a"), ElementsAre(*live));
-  EXPECT_EQ(catalog_->find("a", "live", 0.1)->version, "2");
-  EXPECT_EQ(catalog_->find("a", "live", 0.25)->version, "1");
-  EXPECT_EQ(catalog_->find("a", "live", 1)->version, "1");
-  EXPECT_EQ(catalog_->find("a", "LIVE", 1), nullptr);
+  EXPECT_EQ(catalog_->find({"a", "live"}, 0.1)->version, "2");
+  EXPECT_EQ(catalog_->find({"a", "live"}, 0.25)->version, "1");
+  EXPECT_EQ(catalog_->find({"a", "live"}, 1)->version, "1");
+  EXPECT_EQ(catalog_->find({"a", "LIVE"}, 1), nullptr);
   for (const std::uint64_t number : {1, 2}) {
     EXPECT_EQ(catalog_->remove_version("a", number).error().kind, ErrorKind::conflict);
   }
-  ASSERT_TRUE(catalog_->remove_alias("a", "live").ok());
-  EXPECT_EQ(catalog_->remove_alias("a", "live").error().kind, ErrorKind::not_found);
+  ASSERT_TRUE(catalog_->remove_alias({"a", "live"}).ok());
+  EXPECT_EQ(catalog_->remove_alias({"a", "live"}).error().kind, ErrorKind::not_found);
   EXPECT_TRUE(catalog_->remove_version("a", 1).ok());
   reopen();
   EXPECT_THAT(catalog_->aliases("a"), IsEmpty());
@@ -200,14 +200,14 @@ TEST_F(VersionsTest, AliasesAreChangedFieldByField) {
   const auto latest = catalog_->update_alias("a", {.alias = "live", .function_version = "$LATEST"});
   ASSERT_TRUE(latest.ok()) << latest.error().message;
   EXPECT_EQ(latest->description, "now");
-  EXPECT_EQ(catalog_->find("a", "live", 0), catalog_->find("a"));
+  EXPECT_EQ(catalog_->find({"a", "live"}, 0), catalog_->find("a"));
   const auto late =
       catalog_->update_alias("a", {.alias = "live", .revision_id = made->revision_id, .description = "late"});
   EXPECT_EQ(late.error().code, kPreconditionFailed);
   EXPECT_EQ(catalog_->update_alias("a", {.alias = "none"}).error().kind, ErrorKind::not_found);
   EXPECT_EQ(catalog_->update_alias("a", {.alias = "live", .additional = model::WeightedVersion{"1", 0.5}}).error().kind,
             ErrorKind::invalid_argument);
-  EXPECT_EQ(catalog_->find_alias("a", "live"), *latest);
+  EXPECT_EQ(catalog_->find_alias({"a", "live"}), *latest);
 }
 
 TEST_F(VersionsTest, CatalogOfSchema1IsBroughtToThePresentOne) {
@@ -280,7 +280,7 @@ TEST_F(VersionsTest, PublishingAtOnceGivesEveryNumberOnce) {
       for (int i = 0; i < 5; ++i) {
         ASSERT_TRUE(deploy_to(*catalog_, "a", std::to_string(t * 100 + i)).ok());
         ASSERT_TRUE(catalog_->publish({.name = "a"}).ok());
-        (void)catalog_->find("a", "1", 0);
+        (void)catalog_->find({"a", "1"}, 0);
       }
     });
   }

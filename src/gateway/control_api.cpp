@@ -139,7 +139,7 @@ http::Task<Status> ControlApi::list(http::Exchange& exchange, const Query& query
 http::Task<Status> ControlApi::describe(http::Exchange& exchange, const std::string& name,
                                         const std::string& qualifier) {
   // Of a weighted alias its own version, as Lambda does.
-  const auto record = catalog_.find(name, qualifier, 1);
+  const auto record = catalog_.find({name, qualifier}, 1);
   if (record == nullptr) co_return no_function(qualifier.empty() ? name : name + ":" + qualifier);
   const boost::json::object body{
       {"Configuration", function_configuration(*record, qualifier, options_.listen_host, port_)},

@@ -178,7 +178,7 @@ Error no_function(const Route& route) {
 std::shared_ptr<const model::FunctionRecord> Gateway::find(const Route& route) const {
   if (route.qualifier.empty()) return catalog_.find(route.function_name);
   const auto qualifier = http::percent_decode(route.qualifier);
-  return qualifier.ok() ? catalog_.find(route.function_name, *qualifier, weight_draw()) : nullptr;
+  return qualifier.ok() ? catalog_.find({route.function_name, *qualifier}, weight_draw()) : nullptr;
 }
 
 http::Task<> Gateway::invoke(http::Exchange& exchange, Route route) {

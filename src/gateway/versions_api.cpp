@@ -17,8 +17,8 @@ namespace {
 
 namespace json = boost::json;
 
-Error no_alias(std::string_view name, std::string_view alias) {
-  return {ErrorKind::not_found, "Alias not found: " + std::string(name) + ":" + std::string(alias)};
+Error no_alias(model::QualifiedName name) {
+  return {ErrorKind::not_found, "Alias not found: " + std::string(name.function) + ":" + std::string(name.qualifier)};
 }
 
 // {"AdditionalVersionWeights": {"2": 0.1}}; no weight inside, or null, takes it away.
@@ -77,11 +77,12 @@ http::Task<Status> ControlApi::dispatch_versions(http::Exchange& exchange, const
   if (method == "PUT") co_return co_await update_alias(exchange, name, *alias);
   if (method != "GET" && method != "DELETE") co_return no_method();
   if (catalog_.find(name) == nullptr) co_return no_function(name);
-  const auto found = catalog_.find_alias(name, *alias);
-  if (!found) co_return no_alias(name, *alias);
+  const auto found = catalog_.find_alias({name, *alias});
+  if (!found) co_return no_alias({name, *alias});
   if (method == "GET") co_return co_await answer_json(exchange, 200, alias_configuration(name, *found));
-  const Status removed =
-      co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.remove_alias(name, *alias); });
+  const Status removed = co_await off_loop(workers_, exchange.loop(), [&] {
+    return catalog_.remove_alias({name, *alias});
+  });
   if (!removed.ok()) co_return removed;
   co_return co_await exchange.respond({.status = 204});
 }
@@ -184,10 +185,7 @@ http::Task<Status> ControlApi::list_aliases(http::Exchange& exchange, const std:
   if (catalog_.find(name) == nullptr) co_return no_function(name);
   auto aliases = catalog_.aliases(name);
   const std::string version = value_of(query, "FunctionVersion");
-  std::erase_if(aliases, [&](const model::Alias& alias) {
-    const bool named = alias.function_version == version || (alias.additional && alias.additional->version == version);
-    return !version.empty() && !named;
-  });
+  std::erase_if(aliases, [&](const model::Alias& alias) { return !version.empty() && !alias.names(version); });
   std::size_t at = after_marker(aliases, value_of(query, "Marker"), [](const auto& one) { return one.name; });
   json::array page;
   for (; at < aliases.size() && page.size() < *count; ++at) page.push_back(alias_configuration(name, aliases[at]));

@@ -19,6 +19,13 @@ inline constexpr std::size_t kVersionDigitsMax = 18;  // fits 64 bits, signed
 inline constexpr std::size_t kVersionsMax = 1000;
 inline constexpr std::size_t kAliasesMax = 1000;
 
+// A version or an alias of a function, by its name. The qualifier is "$LATEST" (or empty), a number, or an alias's
+// name.
+struct QualifiedName {
+  std::string_view function;
+  std::string_view qualifier;
+};
+
 struct WeightedVersion {
   std::string version;
   double weight = 0;  // of the requests, 0 to 1; the alias's own version gets the rest
@@ -35,6 +42,10 @@ struct Alias {
   // New with every change.
   std::string revision_id;
 
+  // Whether requests may go to the version.
+  bool names(std::string_view version) const {
+    return function_version == version || (additional && additional->version == version);
+  }
   bool operator==(const Alias&) const = default;
 };
 

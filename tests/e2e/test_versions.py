@@ -193,6 +193,20 @@ def test_a_deleted_version_ends_its_environments_and_no_others(versions):
     harness.assert_error(versions.daemon.get(f"/fn/{versions.name}:2/"), 404, "NotFound")
 
 
+def test_deploying_under_another_case_replaces_the_same_function(versions):
+    versions.deploy("one")
+    versions.publish()
+    assert versions.get() == "one $LATEST /"
+    assert versions.get("1") == "one 1 /"
+    upper = Versions(versions.daemon, versions.folder, versions.name.upper())
+    upper.deploy("two")
+    harness.wait_for(lambda: not versions.environments("$LATEST"), "the old $LATEST to end", 15)
+    assert len(upper.environments("1")) == 1
+    assert upper.get("1") == "one 1 /"
+    assert upper.get() == "two $LATEST /"
+    assert upper.publish() == "2"
+
+
 def test_what_a_delete_with_a_qualifier_refuses(versions):
     versions.deploy("one")
     versions.publish()
