@@ -113,6 +113,8 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     if (own) co_return Error{ErrorKind::not_found, "the control API has no such path"};
     const auto qualifier = take_qualifier(*name, *query);
     if (!qualifier.ok()) co_return qualifier.error();
+    if (!rest.empty() && !qualifier->empty())
+      co_return invalid_argument("Qualifier is not possible here: the path is about the whole function");
     if (!rest.empty()) co_return co_await dispatch_versions(exchange, *name, rest, *query);
     if (method == "GET") co_return co_await describe(exchange, *name, *qualifier);
     if (method == "DELETE" && qualifier->empty()) co_return co_await remove(exchange, *name);

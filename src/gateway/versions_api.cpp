@@ -1,6 +1,7 @@
 // The control API's operations on published versions and aliases: Lambda's PublishVersion, ListVersionsByFunction,
 // CreateAlias, ListAliases, GetAlias, UpdateAlias, DeleteAlias, and DeleteFunction of one version.
 
+#include <algorithm>
 #include <boost/json/array.hpp>
 
 #include "base/log.h"
@@ -49,14 +50,10 @@ Result<control::Catalog::AliasChange> alias_change(const json::object& body) {
   return change;
 }
 
-// Where a page begins: behind the item that the marker names.
-template <class Items, class Name>
-std::size_t after_marker(const Items& items, const std::string& marker, Name name) {
-  if (marker.empty()) return 0;
-  for (std::size_t i = 0; i < items.size(); ++i) {
-    if (name(items[i]) == marker) return i + 1;
-  }
-  return items.size();
+// Where a page begins: at the first item behind the marker, which may name one that is gone by now.
+template <class Items, class IsBehind>
+std::size_t first_behind(const Items& items, IsBehind is_behind) {
+  return static_cast<std::size_t>(std::find_if(items.begin(), items.end(), is_behind) - items.begin());
 }
 
 }  // namespace
@@ -121,7 +118,12 @@ http::Task<Status> ControlApi::list_versions(http::Exchange& exchange, const std
   if (latest == nullptr) co_return no_function(name);
   auto versions = catalog_.versions(name);
   versions.insert(versions.begin(), latest);
-  std::size_t at = after_marker(versions, value_of(query, "Marker"), [](const auto& one) { return one->version; });
+  const std::string marker = value_of(query, "Marker");
+  // $LATEST, which has no number, comes first.
+  const std::uint64_t seen = model::version_number(marker).value_or(0);
+  std::size_t at = first_behind(versions, [&](const auto& one) {
+    return marker.empty() || model::version_number(one->version).value_or(0) > seen;
+  });
   json::array page;
   for (; at < versions.size() && page.size() < *count; ++at)
     page.push_back(function_configuration(*versions[at], versions[at]->version, options_.listen_host, port_));
@@ -186,7 +188,8 @@ http::Task<Status> ControlApi::list_aliases(http::Exchange& exchange, const std:
   auto aliases = catalog_.aliases(name);
   const std::string version = value_of(query, "FunctionVersion");
   std::erase_if(aliases, [&](const model::Alias& alias) { return !version.empty() && !alias.names(version); });
-  std::size_t at = after_marker(aliases, value_of(query, "Marker"), [](const auto& one) { return one.name; });
+  const std::string marker = value_of(query, "Marker");
+  std::size_t at = first_behind(aliases, [&](const auto& one) { return one.name > marker; });
   json::array page;
   for (; at < aliases.size() && page.size() < *count; ++at) page.push_back(alias_configuration(name, aliases[at]));
   json::object answer{{"Aliases", std::move(page)}};

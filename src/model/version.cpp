@@ -25,9 +25,13 @@ std::optional<std::uint64_t> version_number(std::string_view text) {
 }
 
 Status check_description(std::string_view description) {
-  if (description.size() <= kDescriptionBytesMax) return {};
-  return invalid_argument("Description is " + std::to_string(description.size()) + " bytes long; at most " +
-                          std::to_string(kDescriptionBytesMax) + " are possible");
+  if (description.size() > kDescriptionBytesMax) {
+    return invalid_argument("Description is " + std::to_string(description.size()) + " bytes long; at most " +
+                            std::to_string(kDescriptionBytesMax) + " are possible");
+  }
+  // Databases end a text there.
+  if (description.find('\0') != std::string_view::npos) return invalid_argument("Description holds a NUL character");
+  return {};
 }
 
 Status check_alias_name(std::string_view name) {

@@ -43,7 +43,8 @@ TEST(AliasCheck, NamesTheFieldThatIsWrong) {
   EXPECT_THAT(message([](Alias& a) { a.additional->weight = 1.01; }), HasSubstr("0 to 1"));
   EXPECT_THAT(message([](Alias& a) { a.additional->weight = -0.01; }), HasSubstr("0 to 1"));
   EXPECT_THAT(message([](Alias& a) { a.additional->weight = std::nan(""); }), HasSubstr("0 to 1"));
-  EXPECT_THAT(message([](Alias& a) { a.description.assign(257, 'x'); }), HasSubstr("Description"));
+  EXPECT_THAT(message([](Alias& a) { a.description.assign(257, 'x'); }), HasSubstr("Description is 257 bytes"));
+  EXPECT_THAT(message([](Alias& a) { a.description.push_back('\0'); }), HasSubstr("Description holds a NUL"));
   EXPECT_TRUE(check_alias({.name = "next", .function_version = "$LATEST"}).ok());
 }
 

@@ -137,6 +137,8 @@ def test_preconditions_of_publishing(versions):
     assert versions.publish(CodeSha256=latest["CodeSha256"], RevisionId=latest["RevisionId"]) == "1"
     assert_refused(versions.daemon.request("POST", f"{API}/nobody/versions"), 404, "ResourceNotFoundException", "nobody")
     assert_refused(versions.api("PATCH", "/versions"), 400, "InvalidParameterValueException")
+    wrong = versions.daemon.request("POST", f"{versions.target}:1/versions")
+    assert_refused(wrong, 400, "InvalidParameterValueException", "Qualifier")
 
 
 def test_versions_are_listed_page_after_page(versions):
@@ -151,6 +153,12 @@ def test_versions_are_listed_page_after_page(versions):
             break
         marker = f"&Marker={page['NextMarker']}"
     assert found == [("$LATEST", 202), ("1", 200), ("2", 201), ("3", 202)]
+    # A page's last version may be gone when the next one is asked for.
+    assert versions.api("DELETE", "?Qualifier=2").status_code == 204
+    page = versions.api("GET", "/versions?Marker=2").json()
+    assert [one["Version"] for one in page["Versions"]] == ["3"]
+    page = versions.api("GET", "/versions?Marker=%24LATEST&MaxItems=1").json()
+    assert ([one["Version"] for one in page["Versions"]], page["NextMarker"]) == (["1"], "1")
 
 
 def test_numbers_are_never_given_twice(versions):
