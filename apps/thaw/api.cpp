@@ -81,7 +81,18 @@ void append_indented(std::string& out, const json::value& value, std::size_t dep
 
 }  // namespace
 
-std::string function_target(std::string_view name) { return "/2015-03-31/functions/" + percent_encode(name); }
+QualifiedName qualified_name(std::string_view name) {
+  const std::size_t colon = name.find(':');
+  if (colon == std::string_view::npos) return {std::string(name), std::nullopt};
+  return {std::string(name.substr(0, colon)), std::string(name.substr(colon + 1))};
+}
+
+std::string function_target(std::string_view name) {
+  const QualifiedName parts = qualified_name(name);
+  std::string target = "/2015-03-31/functions/" + percent_encode(parts.function);
+  if (parts.qualifier) target += "?Qualifier=" + percent_encode(*parts.qualifier);
+  return target;
+}
 
 Error error_of(const Response& response) {
   Error error{kind_of_status(response.status), "", ""};
@@ -148,7 +159,8 @@ Result<std::vector<std::string>> function_names(Client& client) {
   return names;
 }
 
-Error with_suggestions(Client& client, std::string_view name, Error error) {
+Error with_suggestions(Client& client, std::string_view qualified, Error error) {
+  const std::string_view name = qualified.substr(0, qualified.find(':'));
   if (error.kind != ErrorKind::not_found) return error;
   const Result<std::vector<std::string>> names = function_names(client);
   if (!names.ok()) return error;

@@ -5,6 +5,7 @@
 #include <boost/json/value.hpp>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,7 +15,14 @@
 
 namespace thaw::cli {
 
-// Where a function is in the API: /2015-03-31/functions/NAME.
+// "NAME:QUALIFIER" in its parts; without a colon there is no qualifier.
+struct QualifiedName {
+  std::string function;
+  std::optional<std::string> qualifier;
+};
+QualifiedName qualified_name(std::string_view name);
+
+// Where a function is in the API: /2015-03-31/functions/NAME, with ?Qualifier= for NAME:QUALIFIER.
 std::string function_target(std::string_view name);
 
 // A 2xx answer's JSON object; an answer of any other status becomes an Error with the daemon's own words.
@@ -26,7 +34,8 @@ Error error_of(const Response& response);
 Status for_each_function(Client& client, const std::function<void(const boost::json::object&)>& visit);
 Result<std::vector<std::string>> function_names(Client& client);
 
-// A not_found about a function, with the nearest names that exist; any other error as it is.
+// A not_found about a function, with the nearest names that exist; any other error as it is, so also one about a
+// version of a function that is there.
 Error with_suggestions(Client& client, std::string_view name, Error error);
 
 // Fields of an object that another program wrote: missing or of another type gives the default.

@@ -39,6 +39,9 @@ struct CommandLine {
   std::string describe_name;
   LogsOptions logs;
   DeleteOptions remove;
+  PublishOptions publish;
+  std::string versions_name;
+  AliasOptions alias;
   std::string shell;
   std::vector<std::string> words;
 
@@ -48,6 +51,7 @@ struct CommandLine {
   void add_serve();
   void add_deploy();
   void add_invoke();
+  void add_versions();
   void add_others();
 };
 
@@ -89,6 +93,7 @@ CommandLine::CommandLine() {
   add_serve();
   add_deploy();
   add_invoke();
+  add_versions();
   add_others();
   for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
     if (command->get_name() != "__complete") command->group("Commands");
@@ -150,7 +155,9 @@ void CommandLine::add_invoke() {
       "The body of a good answer goes to standard output as it comes. An answer of status 400 and above goes to "
       "standard\n"
       "error, with what Thaw knows about it, and the exit status is 1.");
-  command->add_option("NAME", invoke.name, "The function")->required()->option_text(" ");
+  command->add_option("NAME", invoke.name, "The function, or NAME:QUALIFIER for a version or alias")
+      ->required()
+      ->option_text(" ");
   command->add_option("PATH", invoke.path, "Path in the function, with a query if you like [/]")->option_text(" ");
   command->add_option("-X,--request", invoke.method, "Method [GET; POST with data]")->option_text("METHOD");
   command->add_option("-d,--data", invoke.data, "Body: text, @FILE, or - for standard input")->option_text("DATA");
@@ -163,20 +170,61 @@ void CommandLine::add_invoke() {
   command->add_flag("-i,--include", invoke.include_head, "Print status and headers as well");
 }
 
+void CommandLine::add_versions() {
+  CLI::App* command = app.add_subcommand("publish", "Publish a function's present state as a new version");
+  command->footer(
+      "A version never changes: it serves on at /fn/NAME:VERSION/ when the function is deployed again. Nothing new is\n"
+      "published when nothing was deployed since the newest version.");
+  command->add_option("NAME", publish.name, "The function")->required()->option_text(" ");
+  command->add_option("--description", publish.description, "What to say of it, up to 256 bytes")->option_text("TEXT");
+
+  command = app.add_subcommand("versions", "List a function's versions");
+  command->add_option("NAME", versions_name, "The function")->required()->option_text(" ");
+
+  command = app.add_subcommand("alias", "Name versions, and share requests out between two");
+  command->require_subcommand(1);
+  CLI::App* action = command->add_subcommand("set", "Make an alias, or point it at another version");
+  action->footer(
+      "Requests to /fn/NAME:ALIAS/ go to VERSION; with --weight 2=0.1 a tenth of them, drawn for each, goes to version "
+      "2.\n"
+      "Without --weight all go to VERSION.");
+  action->add_option("NAME", alias.name, "The function")->required()->option_text(" ");
+  action->add_option("ALIAS", alias.alias, "The alias")->required()->option_text(" ");
+  action->add_option("VERSION", alias.version, "A version's number, or $LATEST")->required()->option_text(" ");
+  action->add_option("--weight", alias.weight, "Share of the requests, 0 to 1, for another version")
+      ->option_text("VERSION=SHARE");
+  action->add_option("--description", alias.description, "What to say of it, up to 256 bytes")->option_text("TEXT");
+  action = command->add_subcommand("list", "List a function's aliases");
+  action->add_option("NAME", alias.name, "The function")->required()->option_text(" ");
+  action = command->add_subcommand("rm", "Delete an alias; its versions stay");
+  action->add_option("NAME", alias.name, "The function")->required()->option_text(" ");
+  action->add_option("ALIAS", alias.alias, "The alias")->required()->option_text(" ");
+  for (CLI::App* one : command->get_subcommands([](const CLI::App*) { return true; })) one->group("Commands");
+}
+
+AliasAction alias_action(const CLI::App& command) {
+  const std::string name = command.get_subcommands().front()->get_name();
+  return name == "set" ? AliasAction::set : name == "list" ? AliasAction::list : AliasAction::remove;
+}
+
 void CommandLine::add_others() {
   CLI::App* command = app.add_subcommand("list", "List the functions");
   command->add_flag("-q,--quiet", list.names_only, "Names only, one a line");
 
   command = app.add_subcommand("describe", "Show a function's settings and environments");
-  command->add_option("NAME", describe_name, "The function")->required()->option_text(" ");
+  command->add_option("NAME", describe_name, "The function, or NAME:QUALIFIER for a version or alias")
+      ->required()
+      ->option_text(" ");
 
   command = app.add_subcommand("logs", "Show a function's log");
   command->add_option("NAME", logs.name, "The function")->required()->option_text(" ");
   command->add_flag("-f,--follow", logs.follow, "Go on with new lines as they come");
   command->add_option("-n,--lines", logs.lines, "Begin with the last N lines [100]")->option_text("N");
 
-  command = app.add_subcommand("delete", "Delete functions");
-  command->add_option("NAME", remove.names, "The functions")->required()->option_text(" ");
+  command = app.add_subcommand("delete", "Delete functions, or versions of them")->alias("rm");
+  command->add_option("NAME", remove.names, "Functions with all their versions, or NAME:VERSION for one version")
+      ->required()
+      ->option_text(" ");
   command->add_flag("-y,--yes", remove.yes, "Do not ask");
 
   app.add_subcommand("status", "Show how the daemon is");
@@ -258,6 +306,9 @@ int dispatch(CommandLine& line, const std::function<int(const ServeConfig&)>& se
   if (name == "describe") return run_describe(session, line.describe_name);
   if (name == "logs") return run_logs(session, line.logs);
   if (name == "delete") return run_delete(session, line.remove);
+  if (name == "publish") return run_publish(session, line.publish);
+  if (name == "versions") return run_versions(session, line.versions_name);
+  if (name == "alias") return run_alias(session, alias_action(*command), line.alias);
   if (name == "status") return run_status(session);
   if (name == "doctor") return run_doctor(session, sources);
   if (name == "completion") return run_completion(session, line.shell);

@@ -56,10 +56,27 @@ int run_list(Session& session, const ListOptions& options);
 int run_describe(Session& session, const std::string& name);
 
 struct DeleteOptions {
-  std::vector<std::string> names;
+  std::vector<std::string> names;  // NAME, or NAME:VERSION
   bool yes = false;
 };
 int run_delete(Session& session, const DeleteOptions& options);
+
+struct PublishOptions {
+  std::string name;
+  std::string description;
+};
+int run_publish(Session& session, const PublishOptions& options);
+int run_versions(Session& session, const std::string& name);
+
+struct AliasOptions {
+  std::string name;
+  std::string alias;
+  std::string version;
+  std::string weight;  // "VERSION=SHARE", or empty
+  std::optional<std::string> description;
+};
+enum class AliasAction : std::uint8_t { set, list, remove };
+int run_alias(Session& session, AliasAction action, const AliasOptions& options);
 
 struct LogsOptions {
   std::string name;

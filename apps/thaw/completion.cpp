@@ -11,6 +11,10 @@ namespace {
 // Positional arguments that are functions' names, and those that are files; by the names that the help shows.
 bool is_function_name(const CLI::Option& option) { return option.get_single_name() == "NAME"; }
 
+bool has_commands(const CLI::App& command) {
+  return !command.get_subcommands([](const CLI::App*) { return true; }).empty();
+}
+
 const CLI::Option* find_option(const CLI::App& command, const CLI::App& root, const std::string& word) {
   for (const CLI::App* app : {&command, &root}) {
     for (const CLI::Option* option : app->get_options()) {
@@ -56,8 +60,8 @@ Completions complete(const CLI::App& app, const std::vector<std::string>& words,
     } else if (word.starts_with('-') && word.size() > 1) {
       const CLI::Option* option = find_option(*command, app, word);
       if (option != nullptr && option->get_items_expected_max() > 0) value_of = option;
-    } else if (command == &app) {
-      const auto found = app.get_subcommands([&](const CLI::App* sub) { return sub->get_name() == word; });
+    } else if (has_commands(*command)) {
+      const auto found = command->get_subcommands([&](const CLI::App* sub) { return sub->check_name(word); });
       if (found.empty()) return out;
       command = found.front();
     } else {
@@ -73,8 +77,8 @@ Completions complete(const CLI::App& app, const std::vector<std::string>& words,
     if (command != &app) add_options(app, current, out);
     return out;
   }
-  if (command == &app) {
-    for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+  if (has_commands(*command)) {
+    for (const CLI::App* sub : command->get_subcommands([](const CLI::App*) { return true; })) {
       if (!sub->get_group().empty()) add(out, current, sub->get_name(), sub->get_description());
     }
     return out;

@@ -85,7 +85,7 @@ using Lines = std::vector<std::pair<std::string, std::string>>;
 
 void append_lines(std::string& out, const Session& session, const Lines& lines) {
   std::size_t width = 0;
-  for (const auto& line : lines) width = std::max(width, line.first.size());
+  for (const auto& line : lines) width = std::max(width, line.second.empty() ? 0 : line.first.size());
   for (const auto& [label, value] : lines) {
     if (value.empty()) continue;
     std::string padded = label;
@@ -107,7 +107,10 @@ Status describe(Session& session, const std::string& name) {
     return std::to_string(count_field(object, key)) + unit;
   };
   std::string out = session.terminal.out(Color::bold, printable(text_field(function, "FunctionName"))) + "\n\n";
+  const bool published = text_field(function, "Version") != "$LATEST";
   Lines lines = {
+      {"version", published ? text_field(function, "Version") : ""},
+      {"description", text_field(function, "Description")},
       {"runs", command_text(settings)},
       {"state", text_field(function, "State")},
       {"url", text_field(settings, "Url")},

@@ -40,7 +40,10 @@ std::string target_of(const InvokeOptions& options) {
     query += percent_encode(pair.substr(0, equals));
     if (equals != std::string::npos) query += "=" + percent_encode(pair.substr(equals + 1));
   }
-  std::string target = "/fn/" + percent_encode(options.name) + percent_encode_path(path);
+  const QualifiedName name = qualified_name(options.name);
+  std::string target = "/fn/" + percent_encode(name.function);
+  if (name.qualifier) target += ":" + percent_encode(*name.qualifier);
+  target += percent_encode_path(path);
   if (!query.empty()) {
     // What the caller wrote into the query stays, but for what no request line can hold.
     target += '?';
@@ -105,7 +108,7 @@ std::string head_text(const ResponseHead& head) {
 
 std::string advice(const std::string& kind, const std::string& code, const std::string& name) {
   const auto has = [&](const char* word) { return code.find(word) != std::string::npos; };
-  const std::string see_logs = "its log says more: thaw logs " + name;
+  const std::string see_logs = "its log says more: thaw logs " + qualified_name(name).function;
   if (has("OutOfMemory") || has("Memory")) return "give it more memory (thaw deploy … --memory MB); " + see_logs;
   if (has("Init") || has("Port") || has("Readiness")) return "it did not come up; " + see_logs;
   if (kind == "Timeout")

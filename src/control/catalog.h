@@ -1,4 +1,5 @@
-// The catalog: which functions exist, and the packages they run. What it has acknowledged survives kill -9.
+// The catalog: which functions exist, their published versions and aliases, and the packages they run. What it has
+// acknowledged survives kill -9.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,12 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "model/function.h"
+#include "model/version.h"
 
 namespace thaw::control {
+
+// The code of an error that says: read it again, it is another revision by now.
+inline constexpr char kPreconditionFailed[] = "PreconditionFailed";
 
 struct Page {
   std::vector<model::FunctionRecord> functions;  // by name
@@ -19,8 +24,8 @@ struct Page {
 };
 
 // Ownership: holds the database (DATA/catalog.db) and the package folders (DATA/packages/SHA256/).
-// Threads: every method from any thread; they do file I/O, so not from an event loop's thread but find(), which
-// answers from memory.
+// Threads: every method from any thread; they do file I/O, so not from an event loop's thread but the const ones,
+// which answer from memory.
 class Catalog {
  public:
   // Opens or makes the catalog in data_folder; clears half-done uploads that a crash left.
@@ -41,7 +46,45 @@ class Catalog {
   // Intake of the zip, validation, then the record: all or nothing. A function of that name is replaced.
   // Errors: invalid_argument and too_large name the offending entry or field; nothing stays behind.
   virtual Result<model::FunctionRecord> deploy(const Deploy& request) = 0;
+  // With its versions and aliases.
   virtual Status remove(std::string_view name) = 0;
+
+  // draw, in [0, 1), decides between the versions of a weighted alias; from 1 on it is the alias's own. nullptr when
+  // there is none. Memory only.
+  virtual std::shared_ptr<const model::FunctionRecord> find(model::QualifiedName name, double draw) const = 0;
+  struct Publish {
+    std::string name;
+    std::string description;
+    // What $LATEST must be, when given: the package's digest in hex, its revision.
+    std::string code_sha256;
+    std::string revision_id;
+  };
+  // Makes what $LATEST is now the next version; returns the newest version when that is the same already.
+  // Errors: not_found; invalid_argument for a bad description or another digest; conflict with code
+  // kPreconditionFailed for another revision.
+  virtual Result<model::FunctionRecord> publish(const Publish& request) = 0;
+  // By number, $LATEST not among them.
+  virtual std::vector<std::shared_ptr<const model::FunctionRecord>> versions(std::string_view name) const = 0;
+  // Errors: not_found; conflict when an alias names it.
+  virtual Status remove_version(std::string_view name, std::uint64_t number) = 0;
+
+  // By name.
+  virtual std::vector<model::Alias> aliases(std::string_view name) const = 0;
+  virtual std::optional<model::Alias> find_alias(model::QualifiedName name) const = 0;
+  // The revision of the argument is passed over. Errors: not_found when the function or a version is not there;
+  // conflict when the alias is there already; invalid_argument names the field.
+  virtual Result<model::Alias> create_alias(std::string_view name, model::Alias alias) = 0;
+  struct AliasChange {
+    std::string alias;
+    std::string revision_id;  // that the alias must have, when given
+    // What is given replaces; of the last, no version inside takes the weight away.
+    std::optional<std::string> function_version;
+    std::optional<std::string> description;
+    std::optional<std::optional<model::WeightedVersion>> additional;
+  };
+  // Errors: as create_alias; not_found when there is no such alias; conflict with code kPreconditionFailed.
+  virtual Result<model::Alias> update_alias(std::string_view name, const AliasChange& change) = 0;
+  virtual Status remove_alias(model::QualifiedName name) = 0;
 
   // A fresh path for an upload, inside the data folder.
   virtual std::string new_upload_path() = 0;

@@ -16,6 +16,7 @@
 #include "control/function_index.h"
 #include "control/function_table.h"
 #include "control/package_store.h"
+#include "control/version_index.h"
 #include "model/manifest.h"
 
 namespace thaw::control {
@@ -92,6 +93,27 @@ Result<std::string> manifest_text(const PackageStore::Staged& staged) {
   return sys::read_fd(fd, model::kManifestBytesMax, model::kManifestFile);
 }
 
+Error no_function(std::string_view name) {
+  return {ErrorKind::not_found, "there is no function \"" + shown_name(name) + "\""};
+}
+
+Error no_version(model::QualifiedName name) {
+  return {ErrorKind::not_found, "function \"" + shown_name(name.function) + "\" has no version " +
+                                    std::string(name.qualifier.substr(0, 100))};
+}
+
+Error no_alias(model::QualifiedName name) {
+  return {ErrorKind::not_found,
+          "function \"" + shown_name(name.function) + "\" has no alias \"" + shown_name(name.qualifier) + "\""};
+}
+
+// As Lambda says it.
+Error other_revision() {
+  return {ErrorKind::conflict,
+          "The Revision Id provided does not match the latest Revision Id. Read it again to get the latest one",
+          kPreconditionFailed};
+}
+
 // Ownership: the lock of the data folder, the database, the packages. Lock order: commit_mutex_ before all others.
 class SqlCatalog final : public Catalog {
  public:
@@ -101,10 +123,16 @@ class SqlCatalog final : public Catalog {
     RETURN_IF_ERROR(sys::make_directories(data_folder));
     ASSIGN_OR_RETURN(lock_, lock_folder(data_folder));
     ASSIGN_OR_RETURN(table_, FunctionTable::open_sqlite(data_folder + "/catalog.db"));
-    RETURN_IF_ERROR(table_->load([this](model::FunctionRecord record) { index_.put(std::move(record)); }));
+    RETURN_IF_ERROR(table_->load({
+        .function = [this](model::FunctionRecord record) { index_.put(std::move(record)); },
+        .version = [this](model::FunctionRecord record) { versions_.put(std::move(record)); },
+        .alias = [this](const std::string& name, model::Alias alias) { versions_.put_alias(name, std::move(alias)); },
+        .last_number = [this](const std::string& name,
+                              std::uint64_t number) { versions_.set_last_number(name, number); },
+    }));
     PackageStore::Options store{.intake = options_.intake,
                                 .removal_delay = options_.removal_delay,
-                                .is_referenced = [this](const std::string& sha) { return index_.references(sha); },
+                                .is_referenced = [this](const std::string& sha) { return is_referenced(sha); },
                                 .commit_lock = &commit_mutex_};
     ASSIGN_OR_RETURN(packages_, PackageStore::open(data_folder, std::move(store)));
     return packages_->remove_unreferenced();
@@ -144,16 +172,106 @@ class SqlCatalog final : public Catalog {
   }
 
   Status remove(std::string_view name) override {
+    std::vector<RecordPointer> before;
+    {
+      const std::lock_guard lock(commit_mutex_);
+      const RecordPointer latest = index_.find(name);
+      if (latest == nullptr) return no_function(name);
+      before = versions_.versions(name);
+      before.push_back(latest);
+      if (auto status = table_->erase(latest->config.name); !status) return not_written(status.error());
+      step("erased");
+      versions_.erase(name);
+      index_.erase(name);
+    }
+    for (const RecordPointer& record : before) packages_->collect(record->code_sha256);
+    return {};
+  }
+
+  RecordPointer find(model::QualifiedName name, double draw) const override { return versions_.find(name, draw); }
+
+  Result<model::FunctionRecord> publish(const Publish& request) override {
+    RETURN_IF_ERROR(model::check_description(request.description));
+    const std::lock_guard lock(commit_mutex_);
+    const RecordPointer latest = index_.find(request.name);
+    if (latest == nullptr) return no_function(request.name);
+    if (!request.code_sha256.empty() && request.code_sha256 != latest->code_sha256)
+      return invalid_argument("CodeSha256 is not that of $LATEST: read it again");
+    if (!request.revision_id.empty() && request.revision_id != latest->revision_id) return other_revision();
+    const RecordPointer newest = versions_.newest(request.name);
+    if (newest != nullptr && newest->config == latest->config && newest->code_sha256 == latest->code_sha256)
+      return *newest;
+    if (versions_.versions(request.name).size() >= model::kVersionsMax) {
+      return Error{ErrorKind::conflict, "the function has " + std::to_string(model::kVersionsMax) +
+                                            " versions, which is the most: delete some of them"};
+    }
+    model::FunctionRecord version = *latest;
+    version.version = std::to_string(versions_.last_number(request.name) + 1);
+    version.description = request.description;
+    version.revision_id = random_uuid();
+    version.last_modified = timestamp_now();
+    if (auto status = table_->publish(version); !status) return not_written(status.error());
+    step("published");
+    versions_.put(version);
+    return version;
+  }
+
+  std::vector<RecordPointer> versions(std::string_view name) const override { return versions_.versions(name); }
+
+  Status remove_version(std::string_view name, std::uint64_t number) override {
+    const std::string version = std::to_string(number);
     RecordPointer before;
     {
       const std::lock_guard lock(commit_mutex_);
-      before = index_.find(name);
-      if (before == nullptr) return Error{ErrorKind::not_found, "there is no function \"" + shown_name(name) + "\""};
-      if (auto status = table_->erase(before->config.name); !status) return not_written(status.error());
-      step("erased");
-      index_.erase(name);
+      before = versions_.find({name, version}, 1);
+      if (before == nullptr) return index_.find(name) == nullptr ? no_function(name) : no_version({name, version});
+      if (const auto alias = versions_.alias_of({name, version})) {
+        return Error{ErrorKind::conflict, "version " + version + " is named by the alias " + *alias +
+                                              ": point that at another version, or delete it, first"};
+      }
+      if (auto status = table_->erase_version(before->config.name, number); !status) return not_written(status.error());
+      versions_.erase_version(name, number);
     }
     packages_->collect(before->code_sha256);
+    return {};
+  }
+
+  std::vector<model::Alias> aliases(std::string_view name) const override { return versions_.aliases(name); }
+
+  std::optional<model::Alias> find_alias(model::QualifiedName name) const override { return versions_.alias(name); }
+
+  Result<model::Alias> create_alias(std::string_view name, model::Alias alias) override {
+    const std::lock_guard lock(commit_mutex_);
+    RETURN_IF_ERROR(check_alias_of(name, alias));
+    if (versions_.alias({name, alias.name})) {
+      return Error{ErrorKind::conflict, "Alias already exists: " + alias.name};
+    }
+    if (versions_.aliases(name).size() >= model::kAliasesMax) {
+      return Error{ErrorKind::conflict, "the function has " + std::to_string(model::kAliasesMax) +
+                                            " aliases, which is the most: delete some of them"};
+    }
+    return store_alias(name, std::move(alias));
+  }
+
+  Result<model::Alias> update_alias(std::string_view name, const AliasChange& change) override {
+    const std::lock_guard lock(commit_mutex_);
+    if (index_.find(name) == nullptr) return no_function(name);
+    auto alias = versions_.alias({name, change.alias});
+    if (!alias) return no_alias({name, change.alias});
+    if (!change.revision_id.empty() && change.revision_id != alias->revision_id) return other_revision();
+    if (change.function_version) alias->function_version = *change.function_version;
+    if (change.description) alias->description = *change.description;
+    if (change.additional) alias->additional = *change.additional;
+    RETURN_IF_ERROR(check_alias_of(name, *alias));
+    return store_alias(name, std::move(*alias));
+  }
+
+  Status remove_alias(model::QualifiedName name) override {
+    const std::lock_guard lock(commit_mutex_);
+    if (index_.find(name.function) == nullptr) return no_function(name.function);
+    if (!versions_.alias(name)) return no_alias(name);
+    if (auto status = table_->erase_alias(name); !status) return not_written(status.error());
+    versions_.erase_alias(name);
     return {};
   }
 
@@ -161,7 +279,7 @@ class SqlCatalog final : public Catalog {
 
   Result<PackageHold> hold_package(const std::string& code_sha256) override {
     auto held = packages_->hold(code_sha256);
-    if (!held && held.error().kind == ErrorKind::not_found && index_.references(code_sha256)) {
+    if (!held && held.error().kind == ErrorKind::not_found && is_referenced(code_sha256)) {
       log::error("package_missing sha256={}", code_sha256);
       return Error{ErrorKind::corrupt, "the function's package is missing from the data folder: deploy it again"};
     }
@@ -171,6 +289,25 @@ class SqlCatalog final : public Catalog {
  private:
   void step(std::string_view name) const {
     if (options_.at_step) options_.at_step(name);
+  }
+
+  bool is_referenced(const std::string& sha) const { return index_.references(sha) || versions_.references(sha); }
+
+  // Under commit_mutex_: the function and the versions must be there, and stay.
+  Status check_alias_of(std::string_view name, const model::Alias& alias) const {
+    if (index_.find(name) == nullptr) return no_function(name);
+    RETURN_IF_ERROR(model::check_alias(alias));
+    if (versions_.find({name, alias.function_version}, 1) == nullptr) return no_version({name, alias.function_version});
+    if (alias.additional && versions_.find({name, alias.additional->version}, 1) == nullptr)
+      return no_version({name, alias.additional->version});
+    return {};
+  }
+
+  Result<model::Alias> store_alias(std::string_view name, model::Alias alias) {
+    alias.revision_id = random_uuid();
+    if (auto status = table_->put_alias(std::string(name), alias); !status) return not_written(status.error());
+    versions_.put_alias(name, alias);
+    return alias;
   }
 
   // The database's own message names files of the host: it is for the log.
@@ -209,6 +346,7 @@ class SqlCatalog final : public Catalog {
   const CatalogOptions options_;
   UniqueFd lock_;
   FunctionIndex index_;
+  VersionIndex versions_{index_};
   std::mutex commit_mutex_;
   std::unique_ptr<FunctionTable> table_;    // used under commit_mutex_ once open
   std::unique_ptr<PackageStore> packages_;  // last: its thread uses all of the above

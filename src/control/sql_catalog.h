@@ -15,8 +15,8 @@ namespace thaw::control {
 struct CatalogOptions {
   IntakeLimits intake;
   std::chrono::milliseconds removal_delay{10000};
-  // Called after each durable step of deploy() ("unpacked", "synced", "placed", "recorded") and remove() ("erased");
-  // a test dies here.
+  // Called after each durable step of deploy() ("unpacked", "synced", "placed", "recorded"), remove() ("erased") and
+  // publish() ("published"); a test dies here.
   std::function<void(std::string_view step)> at_step;
 };
 

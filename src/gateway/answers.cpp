@@ -3,6 +3,8 @@
 #include <boost/json/serialize.hpp>
 #include <boost/json/string.hpp>
 
+#include "control/catalog.h"
+
 namespace thaw::gateway {
 namespace {
 
@@ -49,8 +51,10 @@ http::Task<Status> answer_error(http::Exchange& exchange, const Error& error, st
 }
 
 http::Task<Status> answer_control_error(http::Exchange& exchange, const Error& error) {
-  const int status = http_status(error.kind);
-  const std::string_view type = lambda_error_type(error.kind);
+  // Of Lambda's conflicts this one has a status of its own.
+  const bool precondition = error.code == control::kPreconditionFailed;
+  const int status = precondition ? 412 : http_status(error.kind);
+  const std::string_view type = precondition ? "PreconditionFailedException" : lambda_error_type(error.kind);
   const std::string body = std::string("{\"Type\":\"") + (is_users_fault(error.kind) ? "User" : "Service") +
                            "\",\"Message\":" + json_quoted(error.message) + "}\n";
   std::string fields = "x-amzn-ErrorType: " + std::string(type) + "\r\n";

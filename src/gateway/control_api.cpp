@@ -4,21 +4,21 @@
 
 #include <boost/asio/redirect_error.hpp>
 #include <boost/json/array.hpp>
-#include <boost/json/serialize.hpp>
-#include <charconv>
 
 #include "base/log.h"
 #include "base/sys.h"
 #include "gateway/answers.h"
+#include "gateway/control_request.h"
 #include "gateway/function_json.h"
 #include "gateway/off_loop.h"
 #include "gateway/route.h"
 
+// g++ 12 sees Asio's coroutine frames allocated and freed through different inlined functions, and is wrong about it.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
 namespace thaw::gateway {
 namespace {
 
-constexpr std::size_t kListItemsMax = 10000;
-constexpr std::size_t kListItemsDefault = 50;  // Lambda's
 constexpr std::size_t kTailBytesMax = 8 << 20;
 constexpr std::size_t kTailBytesDefault = 64 << 10;
 constexpr std::size_t kUploadPieceBytes = 1 << 20;
@@ -27,31 +27,21 @@ constexpr std::chrono::milliseconds kFollowEvery{200};
 constexpr std::string_view kFunctions = "/2015-03-31/functions";
 constexpr std::string_view kThawFunctions = "/thaw/v1/functions/";
 
-std::string value_of(const std::vector<std::pair<std::string, std::string>>& query, std::string_view name) {
-  for (const auto& [key, value] : query) {
-    if (key == name) return value;
+// The qualifier of NAME?Qualifier=… or of Lambda's partial name NAME:QUALIFIER, which loses it. One that is there but
+// empty is an error, else a client that has lost its version's number would delete the function.
+Result<std::string> take_qualifier(std::string& name, const Query& query) {
+  std::string qualifier = value_of(query, "Qualifier");
+  const std::size_t colon = name.find(':');
+  if (colon == std::string::npos) {
+    if (qualifier.empty() && has(query, "Qualifier")) return invalid_argument("Qualifier is empty");
+    return qualifier;
   }
-  return {};
-}
-
-Result<std::size_t> number_of(const std::vector<std::pair<std::string, std::string>>& query, std::string_view name,
-                              std::size_t otherwise, std::size_t max) {
-  const std::string text = value_of(query, name);
-  if (text.empty()) return otherwise;
-  std::size_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < 1 || number > max) {
-    return invalid_argument(std::string(name) + " must be a number from 1 to " + std::to_string(max));
-  }
-  return number;
-}
-
-Error no_method() { return {ErrorKind::invalid_argument, "this path does not take that method"}; }
-Error no_function(const std::string& name) { return {ErrorKind::not_found, "Function not found: " + name}; }
-
-http::Task<Status> answer_json(http::Exchange& exchange, int status, const boost::json::object& body) {
-  const std::string text = boost::json::serialize(body) + "\n";
-  co_return co_await exchange.respond({.status = status, .body = text});
+  const std::string of_name = name.substr(colon + 1);
+  name.resize(colon);
+  if (of_name.empty()) return invalid_argument("the function's name ends with a colon: a qualifier is missing");
+  if (!qualifier.empty() && qualifier != of_name)
+    return invalid_argument("Qualifier is another than that of the function's name");
+  return of_name;
 }
 
 std::uint64_t own_memory_mb() {
@@ -113,15 +103,23 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
   if (own || path.substr(0, kFunctions.size() + 1) == std::string(kFunctions) + "/") {
     path.remove_prefix(own ? kThawFunctions.size() : kFunctions.size() + 1);
     const std::size_t slash = path.find('/');
-    const auto name = http::percent_decode(path.substr(0, slash));
+    auto name = http::percent_decode(path.substr(0, slash));
     if (!name.ok()) co_return name.error();
     if (!http::is_utf8(*name)) co_return invalid_argument("the function's name is not UTF-8");
     const std::string_view rest = slash == std::string_view::npos ? std::string_view() : path.substr(slash);
-    if (!own && rest.empty() && method == "GET") co_return co_await describe(exchange, *name);
-    if (!own && rest.empty() && method == "DELETE") co_return co_await remove(exchange, *name);
     if (own && rest == "/package" && method == "PUT") co_return co_await deploy(exchange, *name, *query);
     if (own && rest == "/logs" && method == "GET") co_return co_await logs(exchange, *name, *query);
-    if (rest.empty() || rest == "/package" || rest == "/logs") co_return no_method();
+    if (own && (rest.empty() || rest == "/package" || rest == "/logs")) co_return no_method();
+    if (own) co_return Error{ErrorKind::not_found, "the control API has no such path"};
+    const auto qualifier = take_qualifier(*name, *query);
+    if (!qualifier.ok()) co_return qualifier.error();
+    if (!rest.empty() && !qualifier->empty())
+      co_return invalid_argument("Qualifier is not possible here: the path is about the whole function");
+    if (!rest.empty()) co_return co_await dispatch_versions(exchange, *name, rest, *query);
+    if (method == "GET") co_return co_await describe(exchange, *name, *qualifier);
+    if (method == "DELETE" && qualifier->empty()) co_return co_await remove(exchange, *name);
+    if (method == "DELETE") co_return co_await remove_version(exchange, *name, *qualifier);
+    co_return no_method();
   }
   co_return Error{ErrorKind::not_found, "the control API has no such path"};
 }
@@ -134,17 +132,20 @@ http::Task<Status> ControlApi::list(http::Exchange& exchange, const Query& query
   if (!page.ok()) co_return page.error();
   boost::json::array functions;
   for (const auto& record : page->functions)
-    functions.push_back(function_configuration(record, options_.listen_host, port_));
+    functions.push_back(function_configuration(record, {}, options_.listen_host, port_));
   boost::json::object body{{"Functions", std::move(functions)}};
   if (!page->next_marker.empty()) body["NextMarker"] = page->next_marker;
   co_return co_await answer_json(exchange, 200, body);
 }
 
-http::Task<Status> ControlApi::describe(http::Exchange& exchange, const std::string& name) {
-  const auto record = catalog_.find(name);
-  if (record == nullptr) co_return no_function(name);
-  const boost::json::object body{{"Configuration", function_configuration(*record, options_.listen_host, port_)},
-                                 {"Thaw", function_environments(pool_.view(record->config.name))}};
+http::Task<Status> ControlApi::describe(http::Exchange& exchange, const std::string& name,
+                                        const std::string& qualifier) {
+  // Of a weighted alias its own version, as Lambda does.
+  const auto record = catalog_.find({name, qualifier}, 1);
+  if (record == nullptr) co_return no_function(qualifier.empty() ? name : name + ":" + qualifier);
+  const boost::json::object body{
+      {"Configuration", function_configuration(*record, qualifier, options_.listen_host, port_)},
+      {"Thaw", function_environments(pool_.view(pool::PoolKeyView(*record)))}};
   co_return co_await answer_json(exchange, 200, body);
 }
 
@@ -161,11 +162,11 @@ http::Task<Status> ControlApi::deploy(http::Exchange& exchange, const std::strin
   const bool existed = catalog_.find(name) != nullptr;
   const auto record = co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.deploy(request); });
   if (!record.ok()) co_return record.error();
-  // The revision before is not lent any more; its running invocations finish.
-  pool_.retire(record->config.name);
+  // The revision before is not lent any more; its running invocations finish. Published versions serve on.
+  pool_.retire(pool::PoolKeyView(*record));
   log::info("function_deployed name={} bytes={}", record->config.name, record->code_bytes);
   co_return co_await answer_json(exchange, existed ? 200 : 201,
-                                 function_configuration(*record, options_.listen_host, port_));
+                                 function_configuration(*record, {}, options_.listen_host, port_));
 }
 
 http::Task<Status> ControlApi::receive_upload(http::Exchange& exchange, const std::string& path) {
@@ -200,9 +201,11 @@ http::Task<Status> ControlApi::receive_upload(http::Exchange& exchange, const st
 http::Task<Status> ControlApi::remove(http::Exchange& exchange, const std::string& name) {
   const auto record = catalog_.find(name);
   if (record == nullptr) co_return no_function(name);
+  const auto versions = catalog_.versions(name);
   Status removed = co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.remove(name); });
   if (!removed.ok()) co_return removed;
-  pool_.retire(record->config.name);
+  pool_.retire(pool::PoolKeyView(*record));
+  for (const auto& version : versions) pool_.retire(pool::PoolKeyView(*version));
   const Status forgotten =
       co_await off_loop(workers_, exchange.loop(), [&] { return logs_.remove(record->config.name); });
   if (!forgotten.ok())

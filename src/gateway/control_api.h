@@ -2,8 +2,12 @@
 //
 //   PUT    /thaw/v1/functions/NAME/package?config=TOML   deploy a zip (NAME "-": the manifest's)
 //   GET    /2015-03-31/functions?Marker=&MaxItems=       list
-//   GET    /2015-03-31/functions/NAME                    describe
-//   DELETE /2015-03-31/functions/NAME
+//   GET    /2015-03-31/functions/NAME?Qualifier=         describe
+//   DELETE /2015-03-31/functions/NAME?Qualifier=         one version, or all there is
+//   POST   /2015-03-31/functions/NAME/versions           publish
+//   GET    /2015-03-31/functions/NAME/versions?Marker=&MaxItems=
+//   POST   /2015-03-31/functions/NAME/aliases            create; GET lists
+//   GET    /2015-03-31/functions/NAME/aliases/ALIAS      also PUT, DELETE
 //   GET    /thaw/v1/functions/NAME/logs?follow=1&bytes=N
 //   GET    /thaw/v1/status
 //
@@ -16,10 +20,10 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
-#include <utility>
-#include <vector>
+#include <string_view>
 
 #include "control/catalog.h"
+#include "gateway/control_request.h"
 #include "http/server.h"
 #include "observe/function_log.h"
 #include "pool/pool.h"
@@ -49,17 +53,25 @@ class ControlApi {
   void set_port(std::uint16_t port) { port_ = port; }
 
  private:
-  using Query = std::vector<std::pair<std::string, std::string>>;
-
   http::Task<Status> dispatch(http::Exchange& exchange, std::string_view target);
   http::Task<Status> list(http::Exchange& exchange, const Query& query);
-  http::Task<Status> describe(http::Exchange& exchange, const std::string& name);
+  http::Task<Status> describe(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
   http::Task<Status> deploy(http::Exchange& exchange, const std::string& name, const Query& query);
   http::Task<Status> receive_upload(http::Exchange& exchange, const std::string& path);
   http::Task<Status> remove(http::Exchange& exchange, const std::string& name);
   http::Task<Status> logs(http::Exchange& exchange, const std::string& name, const Query& query);
   http::Task<Status> follow_log(http::Exchange& exchange, const std::string& name, std::uint64_t position);
   http::Task<Status> status(http::Exchange& exchange);
+
+  // Of versions_api.cpp. rest: the path behind the function's name.
+  http::Task<Status> dispatch_versions(http::Exchange& exchange, const std::string& name, std::string_view rest,
+                                       const Query& query);
+  http::Task<Status> publish(http::Exchange& exchange, const std::string& name);
+  http::Task<Status> list_versions(http::Exchange& exchange, const std::string& name, const Query& query);
+  http::Task<Status> remove_version(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
+  http::Task<Status> create_alias(http::Exchange& exchange, const std::string& name);
+  http::Task<Status> update_alias(http::Exchange& exchange, const std::string& name, const std::string& alias);
+  http::Task<Status> list_aliases(http::Exchange& exchange, const std::string& name, const Query& query);
 
   control::Catalog& catalog_;
   pool::Pool& pool_;

@@ -5,6 +5,8 @@
 namespace thaw::gateway {
 namespace {
 
+constexpr const char* kArnPrefix = "arn:aws:lambda:us-east-1:000000000000:function:";
+
 unsigned nibble(char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : (c | 32) - 'a' + 10); }
 
 }  // namespace
@@ -26,14 +28,15 @@ std::string base64_of_hex(std::string_view hex) {
   return out;
 }
 
-boost::json::object function_configuration(const model::FunctionRecord& record, const std::string& host,
-                                           std::uint16_t port) {
+boost::json::object function_configuration(const model::FunctionRecord& record, std::string_view qualifier,
+                                           const std::string& host, std::uint16_t port) {
   const model::FunctionConfig& config = record.config;
   boost::json::object variables;
   for (const auto& [name, value] : config.environment) variables[name] = value;
   boost::json::array command;
   for (const std::string& argument : config.command) command.emplace_back(argument);
   const std::string at = ":" + std::to_string(port);
+  const bool published = record.version != model::kLatestVersion;
   boost::json::object thaw{
       {"Engine", config.engine},
       {"Task", config.task},
@@ -45,18 +48,19 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"InitTimeoutSeconds", config.init_timeout_s},
       {"ReadinessPath", config.readiness_path},
       {"Port", config.port},
-      {"Url", "http://" + host + at + "/fn/" + config.name + "/"},
-      {"HostUrl", "http://" + config.name + ".localhost" + at + "/"},
+      {"Url", "http://" + host + at + "/fn/" + config.name + (published ? ":" + record.version : "") + "/"},
+      {"HostUrl", "http://" + (published ? record.version + "." : "") + config.name + ".localhost" + at + "/"},
   };
   return {
       {"FunctionName", config.name},
-      {"FunctionArn", "arn:aws:lambda:us-east-1:000000000000:function:" + config.name},
+      {"FunctionArn", kArnPrefix + config.name + (qualifier.empty() ? "" : ":") + std::string(qualifier)},
+      {"Description", record.description},
       {"CodeSize", record.code_bytes},
       {"CodeSha256", base64_of_hex(record.code_sha256)},
       {"Timeout", config.timeout_s},
       {"MemorySize", config.memory_mb},
       {"LastModified", record.last_modified},
-      {"Version", "$LATEST"},
+      {"Version", record.version},
       {"RevisionId", record.revision_id},
       {"State", "Active"},
       {"LastUpdateStatus", "Successful"},
@@ -66,6 +70,21 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"Environment", boost::json::object{{"Variables", std::move(variables)}}},
       {"Thaw", std::move(thaw)},
   };
+}
+
+boost::json::object alias_configuration(const std::string& function_name, const model::Alias& alias) {
+  boost::json::object configuration{
+      {"AliasArn", kArnPrefix + function_name + ":" + alias.name},
+      {"Name", alias.name},
+      {"FunctionVersion", alias.function_version},
+      {"Description", alias.description},
+      {"RevisionId", alias.revision_id},
+  };
+  if (alias.additional) {
+    configuration["RoutingConfig"] = boost::json::object{
+        {"AdditionalVersionWeights", boost::json::object{{alias.additional->version, alias.additional->weight}}}};
+  }
+  return configuration;
 }
 
 boost::json::object function_environments(const pool::FunctionView& view) {

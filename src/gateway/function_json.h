@@ -3,15 +3,20 @@
 
 #include <boost/json/object.hpp>
 #include <string>
+#include <string_view>
 
 #include "model/function.h"
+#include "model/version.h"
 #include "pool/pool.h"
 
 namespace thaw::gateway {
 
-// origin: where functions answer, for example "127.0.0.1:8080".
-boost::json::object function_configuration(const model::FunctionRecord& record, const std::string& host,
-                                           std::uint16_t port);
+// qualifier: what the caller asked for or gets, for the ARN; empty for the function itself. host, port: where functions
+// answer.
+boost::json::object function_configuration(const model::FunctionRecord& record, std::string_view qualifier,
+                                           const std::string& host, std::uint16_t port);
+// Lambda's AliasConfiguration.
+boost::json::object alias_configuration(const std::string& function_name, const model::Alias& alias);
 boost::json::object function_environments(const pool::FunctionView& view);
 // Standard base64 (RFC 4648) of a digest given in hex, as CodeSha256 is written.
 std::string base64_of_hex(std::string_view hex);

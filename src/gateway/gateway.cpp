@@ -43,7 +43,7 @@ http::Task<> Gateway::answer_own(http::Exchange& exchange, Result<Route> route) 
 
 http::Task<> Gateway::redirect(http::Exchange& exchange, const Route& route) {
   // Relative links of the function's pages need the slash.
-  std::string location = "/fn/" + std::string(route.function_name) + "/";
+  std::string location = std::string(route.prefix) + "/";
   if (const std::size_t query = route.target.find('?'); query != std::string_view::npos)
     location += route.target.substr(query);
   const std::string fields = "Location: " + location + "\r\n";

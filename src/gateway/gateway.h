@@ -9,6 +9,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "control/catalog.h"
@@ -34,6 +35,8 @@ class Gateway {
   http::Task<> home(http::Exchange& exchange);
   http::Task<> answer_own(http::Exchange& exchange, Result<Route> route);
   http::Task<> invoke(http::Exchange& exchange, Route route);
+  // What the route's name and qualifier mean for this request; nullptr when there is no such function or version.
+  std::shared_ptr<const model::FunctionRecord> find(const Route& route) const;
 
   control::Catalog& catalog_;
   pool::Pool& pool_;

@@ -1,9 +1,12 @@
 // The life of one invocation: an environment is lent, the exchange forwarded, the outcome reported, the environment
 // given back.
 
+#include <random>
+
 #include "base/uuid.h"
 #include "gateway/answers.h"
 #include "gateway/gateway.h"
+#include "http/message.h"
 #include "invoke/forward.h"
 #include "observe/report.h"
 
@@ -45,13 +48,14 @@ class Invocation {
              pool::Lease lease)
       : exchange_(exchange),
         route_(route),
+        record_(record),
         config_(record.config),
         request_id_(std::move(request_id)),
         lease_(std::move(lease)) {}
 
   http::Task<> run() {
     lines_.reserve(kLinesBytes);
-    observe::append_start(lines_, request_id_, "$LATEST");
+    observe::append_start(lines_, request_id_, record_.version);
     lease_.log().append(lines_);
     began_ = Clock::now();
     const invoke::ForwardOutcome outcome = co_await forward();
@@ -144,6 +148,7 @@ class Invocation {
 
   http::Exchange& exchange_;
   const Route& route_;
+  const model::FunctionRecord& record_;
   const model::FunctionConfig& config_;
   const std::string request_id_;
   pool::Lease lease_;
@@ -152,16 +157,36 @@ class Invocation {
   std::string lines_;
 };
 
+// Shares the requests to a weighted alias out; not secret.
+double weight_draw() {
+  thread_local std::minstd_rand generator{std::random_device{}()};
+  return std::generate_canonical<double, 32>(generator);
+}
+
+std::string shown(std::string_view name) { return std::string(name.substr(0, model::kAliasNameBytesMax)); }
+
+Error no_function(const Route& route) {
+  const std::string name = shown(route.function_name);
+  if (route.qualifier.empty())
+    return {ErrorKind::not_found, "there is no function " + name + ": deploy it with `thaw deploy`"};
+  return {ErrorKind::not_found, "there is no function " + name + " with a version or alias " + shown(route.qualifier) +
+                                    ": `thaw versions` and `thaw alias list` show those there are"};
+}
+
 }  // namespace
+
+std::shared_ptr<const model::FunctionRecord> Gateway::find(const Route& route) const {
+  if (route.qualifier.empty()) return catalog_.find(route.function_name);
+  const auto qualifier = http::percent_decode(route.qualifier);
+  return qualifier.ok() ? catalog_.find({route.function_name, *qualifier}, weight_draw()) : nullptr;
+}
 
 http::Task<> Gateway::invoke(http::Exchange& exchange, Route route) {
   std::string request_id = random_uuid();
-  const auto record = catalog_.find(route.function_name);
+  const auto record = find(route);
   std::optional<Error> refused;
   if (record == nullptr) {
-    refused = Error{ErrorKind::not_found, "there is no function " +
-                                              std::string(route.function_name.substr(0, model::kNameBytesMax)) +
-                                              ": deploy it with `thaw deploy`"};
+    refused = no_function(route);
   } else if (options_.body_bytes_max > 0 && !exchange.set_body_bytes_max(options_.body_bytes_max)) {
     refused = Error{ErrorKind::too_large, "the request body is larger than " +
                                               std::to_string(options_.body_bytes_max >> 20) + " MB (body_max_mb)"};

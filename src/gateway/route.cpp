@@ -1,5 +1,7 @@
 #include "gateway/route.h"
 
+#include <algorithm>
+
 #include "http/message.h"
 #include "model/function.h"
 
@@ -12,6 +14,21 @@ constexpr std::string_view kHostSuffix = ".localhost";
 std::string_view without_port(std::string_view host) {
   if (!host.empty() && host.front() == '[') return host.substr(0, host.find(']') + 1);
   return host.substr(0, host.find(':'));
+}
+
+// The segment behind /fn/: NAME, NAME:QUALIFIER, or with the colon escaped, as clients do that encode every name.
+Route named(std::string_view segment) {
+  const std::size_t colon = std::min(segment.find(':'), std::min(segment.find("%3A"), segment.find("%3a")));
+  if (colon == std::string_view::npos) return {.function_name = segment};
+  const std::size_t length = segment[colon] == ':' ? 1 : 3;
+  return {.function_name = segment.substr(0, colon), .qualifier = segment.substr(colon + length)};
+}
+
+// What stands before ".localhost": NAME or QUALIFIER.NAME.
+Route named_by_host(std::string_view name) {
+  const std::size_t dot = name.find('.');
+  if (dot == std::string_view::npos) return {.function_name = name};
+  return {.function_name = name.substr(dot + 1), .qualifier = name.substr(0, dot)};
 }
 
 bool is_under(std::string_view path, std::string_view folder) { return path.substr(0, folder.size()) == folder; }
@@ -45,14 +62,19 @@ Result<Route> route(std::string_view host, std::string_view target) {
   }
   const std::string_view name = without_port(host);
   if (name.size() > kHostSuffix.size() && http::iequals(name.substr(name.size() - kHostSuffix.size()), kHostSuffix)) {
-    return Route{RouteKind::function, name.substr(0, name.size() - kHostSuffix.size()), target, {}};
+    Route found = named_by_host(name.substr(0, name.size() - kHostSuffix.size()));
+    found.kind = RouteKind::function;
+    found.target = target;
+    return found;
   }
   if (is_under(split.path, kFunctionPrefix)) {
     const std::size_t end = split.path.find('/', kFunctionPrefix.size());
-    const std::string_view function = split.path.substr(
-        kFunctionPrefix.size(), end == std::string_view::npos ? std::string_view::npos : end - kFunctionPrefix.size());
-    if (end == std::string_view::npos) return Route{RouteKind::function_redirect, function, target, {}};
-    return Route{RouteKind::function, function, target.substr(end), target.substr(0, end)};
+    Route found = named(split.path.substr(
+        kFunctionPrefix.size(), end == std::string_view::npos ? std::string_view::npos : end - kFunctionPrefix.size()));
+    found.kind = end == std::string_view::npos ? RouteKind::function_redirect : RouteKind::function;
+    found.target = end == std::string_view::npos ? target : target.substr(end);
+    found.prefix = split.path.substr(0, end);
+    return found;
   }
   if (is_under(split.path, "/2015-03-31/") || is_under(split.path, "/thaw/v1/"))
     return Route{RouteKind::control, {}, target, {}};

@@ -1,9 +1,10 @@
 // Where a request goes, by its Host and target alone.
 //
-//   NAME.localhost:8080/PATH   the function NAME sees /PATH
-//   /fn/NAME/PATH              the function NAME sees /PATH
-//   /2015-03-31/…, /thaw/v1/…  the control API
-//   /healthz, /                Thaw itself
+//   NAME.localhost:8080/PATH            the function NAME sees /PATH
+//   QUALIFIER.NAME.localhost:8080/PATH  its version or alias QUALIFIER does
+//   /fn/NAME/PATH, /fn/NAME:QUALIFIER/PATH
+//   /2015-03-31/…, /thaw/v1/…           the control API
+//   /healthz, /                         Thaw itself
 #pragma once
 
 #include <string_view>
@@ -18,7 +19,8 @@ struct Route {
   RouteKind kind = RouteKind::unknown;
   std::string_view function_name;  // as the client wrote it
   std::string_view target;         // what the function shall see; for the other kinds the whole target
-  std::string_view prefix;         // "/fn/NAME" where it was cut off
+  std::string_view prefix;         // "/fn/NAME" or "/fn/NAME:QUALIFIER" where it was cut off
+  std::string_view qualifier;      // as the client wrote it, escapes included; empty where there is none
 };
 
 // Views point into host and target. Errors: invalid_argument for a target that is not one.

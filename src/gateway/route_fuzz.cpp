@@ -27,6 +27,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (route.ok()) {
     require(inside(route->target, target) || route->target == "/");
     require(inside(route->function_name, input));
+    require(inside(route->qualifier, input));
+    require(inside(route->prefix, target));
     if (route->kind == thaw::gateway::RouteKind::function)
       require(!route->target.empty() && route->target.front() == '/');
   }

@@ -45,6 +45,24 @@ TEST(Route, FunctionWithoutSlashIsSentOn) {
   EXPECT_EQ(routed("localhost", "/fn/qa?x").function_name, "qa");
 }
 
+TEST(Route, QualifierStandsBehindAColonOrBeforeTheHost) {
+  const Route found = routed("localhost", "/fn/qa:1/question?a=b:c");
+  EXPECT_EQ(found.function_name, "qa");
+  EXPECT_EQ(found.qualifier, "1");
+  EXPECT_EQ(found.prefix, "/fn/qa:1");
+  EXPECT_EQ(found.target, "/question?a=b:c");
+  EXPECT_EQ(routed("localhost", "/fn/qa%3Alive/").qualifier, "live");
+  EXPECT_EQ(routed("localhost", "/fn/qa%3Alive/").function_name, "qa");
+  EXPECT_EQ(routed("localhost", "/fn/qa:%24LATEST/").qualifier, "%24LATEST");
+  EXPECT_EQ(routed("localhost", "/fn/qa/a:b").qualifier, "");
+  EXPECT_EQ(routed("localhost", "/fn/qa:/").qualifier, "");
+  EXPECT_EQ(routed("localhost", "/fn/qa:2").prefix, "/fn/qa:2");
+  const Route by_host = routed("live.qa.localhost:8080", "/docs");
+  EXPECT_EQ(by_host.function_name, "qa");
+  EXPECT_EQ(by_host.qualifier, "live");
+  EXPECT_EQ(by_host.target, "/docs");
+}
+
 TEST(Route, ThawsOwnPaths) {
   EXPECT_EQ(routed("localhost", "/healthz").kind, RouteKind::health);
   EXPECT_EQ(routed("localhost", "/").kind, RouteKind::home);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace thaw::model {
@@ -24,6 +25,8 @@ inline constexpr std::size_t kNameBytesMax = 63;            // A DNS label, for 
 inline constexpr std::size_t kEnvironmentBytesMax = 32768;  // Names and values of all variables together.
 inline constexpr std::size_t kCommandBytesMax = 32768;
 inline constexpr std::size_t kManifestBytesMax = 262144;
+// The version that a deploy replaces; the published ones have numbers.
+inline constexpr std::string_view kLatestVersion = "$LATEST";
 
 struct FunctionConfig {
   // [A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?, at most kNameBytesMax; unique without regard to case.
@@ -58,10 +61,14 @@ struct FunctionRecord {
   // SHA-256 over the package's canonical content, lower-case hex; names its folder.
   std::string code_sha256;
   std::uint64_t code_bytes = 0;
-  // New with every deploy.
+  // New with every deploy, and with every version that is published.
   std::string revision_id;
   // ISO 8601 as Lambda writes it: 2026-01-31T12:00:00.000+0000.
   std::string last_modified;
+  // kLatestVersion, or a published version's number in decimal.
+  std::string version{kLatestVersion};
+  // What its publisher said of a version; empty for kLatestVersion.
+  std::string description;
 
   bool operator==(const FunctionRecord&) const = default;
 };

@@ -1,4 +1,5 @@
-// The environments of one revision of one function, and the invocations that wait for them. Internal to src/pool.
+// The environments of one revision of one version of a function, and the invocations that wait for them. Internal to
+// src/pool.
 #pragma once
 
 #include <list>

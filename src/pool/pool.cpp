@@ -4,6 +4,7 @@
 #include <boost/asio/post.hpp>
 
 #include "base/log.h"
+#include "http/message.h"
 #include "pool/function_pool.h"
 
 namespace thaw::pool {
@@ -27,6 +28,19 @@ std::string_view to_string(EnvironmentState state) {
   return "unknown";
 }
 
+// FNV-1a ("The FNV Non-Cryptographic Hash Algorithm", RFC draft by Fowler, Noll, Vo and Eastlake).
+std::size_t PoolKeyHash::operator()(PoolKeyView key) const {
+  std::uint64_t hash = 0xcbf29ce484222325ULL;
+  const auto add = [&](char c) { hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL; };
+  for (const char c : key.name) add(c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c);
+  for (const char c : key.version) add(c);
+  return hash;
+}
+
+bool PoolKeyEqual::operator()(PoolKeyView a, PoolKeyView b) const {
+  return a.version == b.version && http::iequals(a.name, b.name);
+}
+
 Pool::Pool(sandbox::EnvironmentHost& host, observe::FunctionLogs& logs, http::Loops& loops, OpenPackage open_package,
            PoolLimits limits)
     : host_(host),
@@ -45,7 +59,9 @@ std::shared_ptr<FunctionPool> Pool::pool_of(const std::shared_ptr<const model::F
   std::shared_ptr<FunctionPool> current;
   {
     const std::lock_guard lock(mutex_);
-    std::shared_ptr<FunctionPool>& entry = pools_[record->config.name];
+    auto found = pools_.find(PoolKeyView(*record));
+    if (found == pools_.end()) found = pools_.try_emplace({record->config.name, record->version}).first;
+    std::shared_ptr<FunctionPool>& entry = found->second;
     if (entry == nullptr || entry->revision_id() != record->revision_id) {
       replaced = std::exchange(entry, std::make_shared<FunctionPool>(*this, record, logs_.of(record->config.name)));
       if (replaced != nullptr) retired_.push_back(replaced);
@@ -124,7 +140,7 @@ bool Pool::evict_one_idle(const FunctionPool* asking) {
 std::vector<std::shared_ptr<FunctionPool>> Pool::all() {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<FunctionPool>> list = retired_;
-  for (const auto& [name, functions] : pools_) list.push_back(functions);
+  for (const auto& [key, functions] : pools_) list.push_back(functions);
   return list;
 }
 
@@ -151,11 +167,11 @@ void Pool::on_exit(const sandbox::ExitInfo& exit) {
   pump_starved();
 }
 
-void Pool::retire(const std::string& function_name) {
+void Pool::retire(PoolKeyView version) {
   std::shared_ptr<FunctionPool> functions;
   {
     const std::lock_guard lock(mutex_);
-    const auto found = pools_.find(function_name);
+    const auto found = pools_.find(version);
     if (found == pools_.end()) return;
     functions = found->second;
     pools_.erase(found);
@@ -164,11 +180,11 @@ void Pool::retire(const std::string& function_name) {
   functions->retire_all();
 }
 
-FunctionView Pool::view(const std::string& function_name) {
+FunctionView Pool::view(PoolKeyView version) {
   std::shared_ptr<FunctionPool> functions;
   {
     const std::lock_guard lock(mutex_);
-    const auto found = pools_.find(function_name);
+    const auto found = pools_.find(version);
     if (found != pools_.end()) functions = found->second;
   }
   return functions == nullptr ? FunctionView() : functions->view();

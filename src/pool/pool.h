@@ -46,6 +46,28 @@ struct Package {
 };
 using OpenPackage = std::function<Result<Package>(const std::string& code_sha256)>;
 
+// Names the environments of a version of a function: "name" and "version" of the record, the name without regard to
+// case.
+struct PoolKey {
+  std::string name;
+  std::string version;
+};
+struct PoolKeyView {
+  PoolKeyView(const PoolKey& key) : name(key.name), version(key.version) {}  // NOLINT: conversion intended
+  PoolKeyView(std::string_view of_name, std::string_view of_version) : name(of_name), version(of_version) {}
+  explicit PoolKeyView(const model::FunctionRecord& record) : name(record.config.name), version(record.version) {}
+  std::string_view name;
+  std::string_view version;
+};
+struct PoolKeyHash {
+  using is_transparent = void;
+  std::size_t operator()(PoolKeyView key) const;
+};
+struct PoolKeyEqual {
+  using is_transparent = void;
+  bool operator()(PoolKeyView a, PoolKeyView b) const;
+};
+
 enum class EnvironmentState : std::uint8_t { starting, idle, busy, frozen, ending };
 std::string_view to_string(EnvironmentState state);
 
@@ -155,9 +177,9 @@ class Pool {
   // on_client_gone of the exchange is used while waiting.
   http::Task<Result<Lease>> acquire(http::Exchange& exchange, std::shared_ptr<const model::FunctionRecord> record);
 
-  // The function is gone or replaced: its environments end as their invocations do.
-  void retire(const std::string& function_name);
-  FunctionView view(const std::string& function_name);
+  // The version is gone or replaced: its environments end as their invocations do.
+  void retire(PoolKeyView version);
+  FunctionView view(PoolKeyView version);
   PoolView view();
   // Ends every environment; true when all were gone in time.
   bool stop(std::chrono::milliseconds wait_max);
@@ -197,7 +219,8 @@ class Pool {
 
   std::mutex mutex_;
   std::condition_variable gone_;
-  std::unordered_map<std::string, std::shared_ptr<FunctionPool>> pools_;  // by function name, current revision
+  // By function and version, current revision.
+  std::unordered_map<PoolKey, std::shared_ptr<FunctionPool>, PoolKeyHash, PoolKeyEqual> pools_;
   std::vector<std::shared_ptr<FunctionPool>> retired_;                    // still draining
   std::unordered_map<std::uint64_t, std::weak_ptr<FunctionPool>> by_id_;  // every environment that may exit
 };

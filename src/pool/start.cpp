@@ -89,8 +89,8 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
 
 void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<sandbox::Started> started) {
   if (!started.ok()) {
-    log::error("environment_start_failed function={} id={} error={}", config().name, environment->id,
-               started.error().message);
+    log::error("environment_start_failed function={} version={} id={} error={}", config().name, record_->version,
+               environment->id, started.error().message);
     forget(environment);
     if (started.error().kind == ErrorKind::function_failed)
       log_->append(started.error().message + ": " + program() + "\n");
@@ -232,8 +232,8 @@ void FunctionPool::on_ready(const std::shared_ptr<Environment>& environment,
       if (retired_ && waiters_.empty()) destroy_locked(environment);
     }
   }
-  log::info("environment_ready function={} id={} init_ms={:.1f}", config().name, environment->id,
-            static_cast<double>(environment->init_took.count()) / 1000.0);
+  log::info("environment_ready function={} version={} id={} init_ms={:.1f}", config().name, record_->version,
+            environment->id, static_cast<double>(environment->init_took.count()) / 1000.0);
   --pool_.starting_;
   pump();
   pool_.wake_sweeper(now + pool_.limits_.freeze_after);
@@ -262,7 +262,8 @@ void FunctionPool::on_start_failed(const std::shared_ptr<Environment>& environme
                 static_cast<double>(took.count()) / 1000.0, error.code == "Init.TimedOut" ? "timeout" : "error",
                 error.code.c_str());
   log_->append(line);
-  log::warn("environment_init_failed function={} id={} code={}", config().name, environment->id, error.code);
+  log::warn("environment_init_failed function={} version={} id={} code={}", config().name, record_->version,
+            environment->id, error.code);
   --pool_.starting_;
   if (hopeless) fail_waiters(error);
   pump();

@@ -45,7 +45,7 @@ sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record) {
   variables["PORT"] = port;
   variables["AWS_LAMBDA_FUNCTION_NAME"] = config.name;
   variables["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] = std::to_string(config.memory_mb);
-  variables["AWS_LAMBDA_FUNCTION_VERSION"] = "$LATEST";
+  variables["AWS_LAMBDA_FUNCTION_VERSION"] = record.version;
   variables["THAW_CPU_MILLI"] = std::to_string(spec.cpu_milli);
   for (const auto& [name, value] : variables) spec.environment.push_back(name + "=" + value);
   return spec;
