@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include "base/log.h"
@@ -17,6 +18,7 @@
 #include "pool/pool.h"
 #include "sandbox/spawner_client.h"
 #include "serve_privileges.h"
+#include "snapshot/snapshot_folder.h"
 
 namespace thaw::cli {
 namespace {
@@ -86,6 +88,9 @@ class Daemon {
           return pool::Package{std::move(held.folder), std::move(held.hold)};
         },
         pool_limits);
+    ASSIGN_OR_RETURN(snapshots_, snapshot::SnapshotFolder::open(data_folder_ + "/snapshots"));
+    RETURN_IF_ERROR(sweep_snapshots());
+    pool_->use_snapshots(*snapshots_);
     gateway::GatewayOptions options;
     options.version = THAW_VERSION;
     options.listen_host =
@@ -104,6 +109,22 @@ class Daemon {
     RETURN_IF_ERROR(server_->listen_unix(data_folder_ + "/control.sock", 0660));
     ASSIGN_OR_RETURN(port_, server_->listen_on(std::move(listener)));
     gateway_->set_port(port_);
+    return {};
+  }
+
+  // Versions that are gone leave no snapshot behind.
+  Status sweep_snapshots() {
+    constexpr std::size_t kPage = 500;
+    std::set<std::string> revisions;
+    for (std::string marker;;) {
+      ASSIGN_OR_RETURN(const control::Page page, catalog_->list(marker, kPage));
+      for (const model::FunctionRecord& function : page.functions) {
+        for (const auto& version : catalog_->versions(function.config.name)) revisions.insert(version->revision_id);
+      }
+      if (page.next_marker.empty()) break;
+      marker = page.next_marker;
+    }
+    snapshots_->keep_only(revisions);
     return {};
   }
 
@@ -136,6 +157,7 @@ class Daemon {
   std::uint16_t port_ = 0;
   std::unique_ptr<control::Catalog> catalog_;
   std::unique_ptr<observe::FunctionLogs> logs_;
+  std::unique_ptr<snapshot::SnapshotFolder> snapshots_;
   http::Loops loops_;
   sandbox::SpawnerClient spawner_;
   std::optional<pool::Pool> pool_;

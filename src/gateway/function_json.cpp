@@ -48,6 +48,7 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"InitTimeoutSeconds", config.init_timeout_s},
       {"ReadinessPath", config.readiness_path},
       {"Port", config.port},
+      {"Snapshot", config.snapshot},
       {"Url", "http://" + host + at + "/fn/" + config.name + (published ? ":" + record.version : "") + "/"},
       {"HostUrl", "http://" + (published ? record.version + "." : "") + config.name + ".localhost" + at + "/"},
   };

@@ -60,6 +60,7 @@ std::string to_json(const FunctionConfig& config) {
   for (const NumberField& field : kNumberFields) object[field.key] = config.*field.member;
   object["port"] = config.port;
   object["readiness_path"] = config.readiness_path;
+  if (config.snapshot) object["snapshot"] = true;
   return json::serialize(object);
 }
 
@@ -87,6 +88,11 @@ Result<FunctionConfig> config_from_json(std::string_view text) {
   ASSIGN_OR_RETURN(const std::uint32_t port, number_member(object, "port"));
   if (port > kPortMax) return corrupt("port is out of range");
   config.port = static_cast<std::uint16_t>(port);
+  // Absent in what was stored before there were snapshots.
+  if (const json::value* snapshot = object.if_contains("snapshot")) {
+    if (!snapshot->is_bool()) return corrupt("snapshot is no bool");
+    config.snapshot = snapshot->get_bool();
+  }
   RETURN_IF_ERROR(read_lists(object, config));
   if (auto status = validate(config); !status) return corrupt(status.error().message);
   return config;

@@ -52,6 +52,8 @@ struct FunctionConfig {
   std::uint16_t port = 8080;
   // Polled with GET during init until it answers any status below 500.
   std::string readiness_path = "/";
+  // Published versions start from a snapshot of their first environment, taken when that is ready.
+  bool snapshot = false;
 
   bool operator==(const FunctionConfig&) const = default;
 };

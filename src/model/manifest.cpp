@@ -21,8 +21,8 @@
 namespace thaw::model {
 namespace {
 
-constexpr std::string_view kOtherKeys[] = {"name", "command",        "engine",     "task",
-                                           "port", "readiness_path", "environment"};
+constexpr std::string_view kOtherKeys[] = {"name", "command",        "engine",   "task",
+                                           "port", "readiness_path", "snapshot", "environment"};
 
 // toml++ builds and destroys one nested table for each part of a dotted key, recursively: a key of 100,000 dots would
 // overflow the stack. No key here has more than two parts, so the text is refused before it is parsed.
@@ -218,6 +218,10 @@ Status apply_key(const Source& source, std::string_view key, const toml::node& n
     if (config.engine.empty()) return source.error("engine is empty: the engines are: thaw-onnx");
   } else if (key == "task") {
     ASSIGN_OR_RETURN(config.task, as_string(source, key, node));
+  } else if (key == "snapshot") {
+    const auto* on = node.as_boolean();
+    if (on == nullptr) return wrong_type(source, key, "true or false", node);
+    config.snapshot = on->get();
   } else if (key == "readiness_path") {
     ASSIGN_OR_RETURN(config.readiness_path, as_string(source, key, node));
   } else {
@@ -310,6 +314,7 @@ std::string to_toml(const FunctionConfig& config) {
   for (const NumberField& field : kNumberFields) line(field.key, std::to_string(config.*field.member));
   line("port", std::to_string(config.port));
   line("readiness_path", quoted(config.readiness_path));
+  if (config.snapshot) line("snapshot", "true");
   if (!config.environment.empty()) {
     out += "\n[environment]\n";
     for (const auto& [name, value] : config.environment) line(quoted(name), quoted(value));

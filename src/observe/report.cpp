@@ -51,6 +51,13 @@ void append_report(std::string& out, const Report& report) {
     append_ms(out, *report.init_duration);
     out.append("\t");
   }
+  if (report.restore_duration) {
+    out.append("Restore Duration: ");
+    append_ms(out, *report.restore_duration);
+    out.append("\tBilled Restore Duration: ");
+    append_number(out, (not_negative(*report.restore_duration) + 999) / 1000);
+    out.append(" ms\t");
+  }
   if (!report.status.empty()) out.append("Status: ").append(report.status);
   if (!report.error_type.empty())
     out.append(report.status.empty() ? "" : "\t").append("Error Type: ").append(report.error_type);

@@ -42,7 +42,8 @@ Lease FunctionPool::lend_locked(const std::shared_ptr<Environment>& environment)
   environment->state = EnvironmentState::busy;
   ++environment->inflight;
   ++environment->invocations;
-  if (!std::exchange(environment->init_reported, true)) lease.init_duration_ = environment->init_took;
+  if (!std::exchange(environment->init_reported, true))
+    (environment->restored ? lease.restore_duration_ : lease.init_duration_) = environment->init_took;
   return lease;
 }
 

@@ -34,6 +34,8 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   void retire(const std::shared_ptr<Environment>& environment);
   // No environment of this revision is lent to anybody new; those that are idle end now.
   void retire_all();
+  // For good: the version is gone.
+  void remove_snapshot();
   // Lends what is free to waiters and starts environments for the rest.
   void pump();
   void on_exit(const sandbox::ExitInfo& exit);
@@ -67,6 +69,10 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   static http::Task<bool> answers(http::ClientConnection& connection, const std::string& request);
   // One unconnected socket of the environment: from its stock, which is filled up by the spawner when it is empty.
   http::Task<Result<UniqueFd>> more_sockets(std::shared_ptr<Environment> environment, http::Loop& loop);
+  bool wants_snapshot() const;
+  http::Task<> make_snapshot(std::shared_ptr<Environment> environment, http::Loop& loop);
+  UniqueFd find_image() const;
+  void start_by_init_instead(std::shared_ptr<Environment> environment, const Error& error);
   void on_ready(const std::shared_ptr<Environment>& environment, std::unique_ptr<http::ClientConnection> connection);
   void on_start_failed(const std::shared_ptr<Environment>& environment, Error error);
   void destroy_locked(const std::shared_ptr<Environment>& environment);
@@ -77,6 +83,7 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   Pool& pool_;
   const std::shared_ptr<const model::FunctionRecord> record_;
   const std::shared_ptr<observe::FunctionLog> log_;
+  std::atomic<bool> snapshot_tried_{false};
 
   std::mutex mutex_;
   std::vector<std::shared_ptr<Environment>> environments_;

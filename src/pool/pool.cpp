@@ -178,6 +178,7 @@ void Pool::retire(PoolKeyView version) {
     retired_.push_back(functions);
   }
   functions->retire_all();
+  functions->remove_snapshot();
 }
 
 FunctionView Pool::view(PoolKeyView version) {
@@ -249,6 +250,7 @@ Lease& Lease::operator=(Lease&& other) noexcept {
     pool_ = std::move(other.pool_);
     environment_ = std::move(other.environment_);
     init_duration_ = other.init_duration_;
+    restore_duration_ = other.restore_duration_;
     was_frozen_ = other.was_frozen_;
     reused_ = other.reused_;
   }

@@ -29,6 +29,7 @@
 #include "observe/function_log.h"
 #include "pool/output.h"
 #include "sandbox/sandbox.h"
+#include "snapshot/snapshot_folder.h"
 
 namespace thaw::pool {
 
@@ -79,6 +80,7 @@ struct Environment {
   std::uint64_t id = 0;
   std::chrono::steady_clock::time_point started_at{};
   std::chrono::microseconds init_took{0};
+  bool restored = false;  // or being restored; set before it starts
   std::shared_ptr<const void> package_hold;
   std::shared_ptr<FunctionOutput> output;
   boost::asio::ip::tcp::endpoint endpoint;
@@ -125,6 +127,8 @@ class Lease {
   std::uint64_t memory_peak_bytes();
   // Set on the first invocation after a start.
   std::optional<std::chrono::microseconds> init_duration() const { return init_duration_; }
+  // The same, when the start was a restore.
+  std::optional<std::chrono::microseconds> restore_duration() const { return restore_duration_; }
   // connection may be empty, or of no further use: then it is closed.
   void give_back(std::unique_ptr<http::ClientConnection> connection);
   // The environment takes nothing new and ends once its other invocations are over.
@@ -135,6 +139,7 @@ class Lease {
   std::shared_ptr<FunctionPool> pool_;
   std::shared_ptr<Environment> environment_;
   std::optional<std::chrono::microseconds> init_duration_;
+  std::optional<std::chrono::microseconds> restore_duration_;
   bool was_frozen_ = false;
   bool reused_ = false;
 };
@@ -169,6 +174,9 @@ class Pool {
   Pool(sandbox::EnvironmentHost& host, observe::FunctionLogs& logs, http::Loops& loops, OpenPackage open_package,
        PoolLimits limits);
   ~Pool();
+
+  // Where the snapshots of versions are; without it every start is an init. Call it before the first acquire().
+  void use_snapshots(const snapshot::SnapshotFolder& snapshots) { snapshots_ = &snapshots; }
 
   // A lease when one is free now; nothing is started.
   std::optional<Lease> try_acquire(const std::shared_ptr<const model::FunctionRecord>& record);
@@ -206,6 +214,7 @@ class Pool {
   http::Loops& loops_;
   const OpenPackage open_package_;
   const PoolLimits limits_;
+  const snapshot::SnapshotFolder* snapshots_ = nullptr;
   boost::asio::thread_pool starters_{2};  // opens packages: file I/O stays off the loops
   boost::asio::basic_waitable_timer<std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>,
                                     http::Executor>

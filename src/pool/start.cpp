@@ -82,12 +82,16 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
   spec.sockets = kFirstSockets;
   spec.package = std::move(package->folder);
   spec.output = std::move(output->write_end);
+  spec.image = find_image();
+  environment->restored = spec.image.valid();
+  if (environment->restored) log_->append("RESTORE_START Version: " + record_->version + "\n");
   pool_.host_.start(std::move(spec), [self = shared_from_this(), environment](Result<sandbox::Started> started) {
     self->on_started(environment, std::move(started));
   });
 }
 
 void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<sandbox::Started> started) {
+  if (!started.ok() && environment->restored) return start_by_init_instead(environment, started.error());
   if (!started.ok()) {
     log::error("environment_start_failed function={} version={} id={} error={}", config().name, record_->version,
                environment->id, started.error().message);
@@ -143,7 +147,8 @@ void FunctionPool::forget(const std::shared_ptr<Environment>& environment) {
 
 http::Task<> FunctionPool::wait_ready(std::shared_ptr<Environment> environment, http::Loop& loop) {
   std::unique_ptr<http::ClientConnection> connection;
-  const Status ready = co_await poll_readiness(environment, loop, connection);
+  // A snapshot is taken of a function that is ready: so are its clones.
+  const Status ready = environment->restored ? Status() : co_await poll_readiness(environment, loop, connection);
   if (!ready.ok()) {
     {
       const std::lock_guard lock(mutex_);
@@ -151,6 +156,10 @@ http::Task<> FunctionPool::wait_ready(std::shared_ptr<Environment> environment, 
     }
     on_start_failed(environment, ready.error());
     co_return;
+  }
+  if (wants_snapshot() && !environment->restored) {
+    connection.reset();  // no connection outlives a freeze
+    co_await make_snapshot(environment, loop);
   }
   {
     const std::lock_guard control(environment->control_mutex);
@@ -231,6 +240,12 @@ void FunctionPool::on_ready(const std::shared_ptr<Environment>& environment,
       if (connection != nullptr) environment->connections.push_back(std::move(connection));
       if (retired_ && waiters_.empty()) destroy_locked(environment);
     }
+  }
+  if (environment->restored) {
+    char line[80];
+    std::snprintf(line, sizeof(line), "RESTORE_REPORT Restore Duration: %.2f ms\n",
+                  static_cast<double>(environment->init_took.count()) / 1000.0);
+    log_->append(line);
   }
   log::info("environment_ready function={} version={} id={} init_ms={:.1f}", config().name, record_->version,
             environment->id, static_cast<double>(environment->init_took.count()) / 1000.0);
