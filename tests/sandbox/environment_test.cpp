@@ -55,7 +55,7 @@ TEST_F(Environment, FunctionIsPidTwoOfItsOwnNamespaces) {
 TEST_F(Environment, HostFilesAreOutOfSight) {
   EXPECT_EQ(run_python(R"(
 import os
-print(sorted(os.listdir('/')))
+print(sorted(set(os.listdir('/')) - {'lib32', 'libx32'}))
 for path in ('/root', '/home', '/run', '/mnt', '/etc/shadow', '/etc/ssh', '/sys/fs', '/dev/sda', '/dev/vda', '/boot'):
     if os.path.exists(path): print('sees', path)
 for path in ('/', '/usr/x', '/etc/x', '/var/task/x', '/var/x', '/dev/x', '/opt/x', '/proc/sys/kernel/hostname'):
@@ -66,8 +66,7 @@ for path in ('/proc/kallsyms', '/proc/keys', '/proc/kcore', '/proc/cmdline'):
     try: print('read', path, len(open(path).read(10))) if open(path).read(10) else None
     except OSError: pass
 )"),
-            "['bin', 'dev', 'etc', 'lib', 'lib32', 'lib64', 'opt', 'proc', 'sbin', 'sys', 'thaw-stub', 'tmp', 'usr', "
-            "'var']\n");
+            "['bin', 'dev', 'etc', 'lib', 'lib64', 'opt', 'proc', 'sbin', 'sys', 'thaw-stub', 'tmp', 'usr', 'var']\n");
 }
 
 TEST_F(Environment, MountsAreReadOnlyAndWithoutSetUid) {

@@ -76,7 +76,7 @@ TEST_F(ProcessTest, TwoClonesGoOnWhereTheOriginalWas) {
 // THAW_STRESS_CYCLES: how many times; a short run by default.
 TEST_F(ProcessTest, FrozenAtRandomMomentsNothingIsLost) {
   const char* wanted = std::getenv("THAW_STRESS_CYCLES");
-  const int cycles = wanted != nullptr ? std::atoi(wanted) : 20;
+  const int cycles = wanted != nullptr ? std::atoi(wanted) : 10;
   std::mt19937 random(1);
   for (int cycle = 0; cycle < cycles; ++cycle) {
     Launched original = Launched::program({program("busy_subject"), "1"});
