@@ -148,7 +148,8 @@ void FunctionPool::forget(const std::shared_ptr<Environment>& environment) {
 http::Task<> FunctionPool::wait_ready(std::shared_ptr<Environment> environment, http::Loop& loop) {
   std::unique_ptr<http::ClientConnection> connection;
   // A snapshot is taken of a function that is ready: so are its clones.
-  const Status ready = environment->restored ? Status() : co_await poll_readiness(environment, loop, connection);
+  Status ready;
+  if (!environment->restored) ready = co_await poll_readiness(environment, loop, connection);
   if (!ready.ok()) {
     {
       const std::lock_guard lock(mutex_);
