@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "pool/function_pool.h"
+#include "snapshot/image_file.h"
 
 namespace thaw::pool {
 
@@ -45,6 +46,7 @@ http::Task<> FunctionPool::make_snapshot(std::shared_ptr<Environment> environmen
     log_->append("[thaw] no snapshot, so this version starts by init: " + status.error().message + "\n");
     co_return;
   }
+  image_checked_ = true;
   const sandbox::Frozen& frozen = ***outcome;
   log::info("snapshot_made function={} version={} bytes={} threads={} held_ms={:.1f}", config().name, record_->version,
             frozen.file_bytes, frozen.threads, static_cast<double>(frozen.held.count()) / 1000.0);
@@ -54,11 +56,22 @@ void FunctionPool::remove_snapshot() {
   if (wants_snapshot()) pool_.snapshots_->remove(revision_id());
 }
 
-// The image of a version, when there is one. An environment asks once; after a failed restore it starts by init.
-UniqueFd FunctionPool::find_image() const {
+// The image of a version, when there is one. What an earlier daemon has left is read whole once: no wrong byte may
+// reach a process.
+UniqueFd FunctionPool::find_image() {
   if (!wants_snapshot()) return {};
   auto image = pool_.snapshots_->find(revision_id());
-  return image.ok() ? std::move(image).value() : UniqueFd();
+  if (!image.ok()) return {};
+  if (!image_checked_) {
+    if (const Status good = snapshot::verify_pages(*image); !good.ok()) {
+      log::error("snapshot_removed function={} version={} error=\"{}\"", config().name, record_->version,
+                 good.error().message);
+      remove_snapshot();
+      return {};
+    }
+    image_checked_ = true;
+  }
+  return std::move(image).value();
 }
 
 // The same request goes on with an init. The snapshot is not tried again: what failed once would fail each time.

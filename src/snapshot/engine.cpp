@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include "snapshot/freeze.h"
-#include "snapshot/image_file.h"
 #include "snapshot/restore.h"
 
 namespace thaw::snapshot {
@@ -31,10 +30,11 @@ void Engine::become(const sandbox::ImageRestore& restore) {
   };
   const auto image = read_image(restore.image);
   if (!image.ok()) refuse(image.error());
-  const auto here = this_machine();
-  if (!here.ok()) refuse(here.error());
-  if (*here != image->fingerprint)
-    refuse({ErrorKind::unsupported, "the snapshot was taken with another kernel or CPU", "Snapshot.OtherMachine"});
+  if (!here_.ok()) refuse(here_.error());
+  if (*here_ != image->fingerprint) {
+    refuse({ErrorKind::unsupported, "the snapshot was taken with another kernel, CPU or boot of the machine",
+            "Snapshot.OtherMachine"});
+  }
   snapshot::become({.image = *image,
                     .image_file = restore.image,
                     .output = restore.output,

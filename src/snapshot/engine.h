@@ -2,6 +2,7 @@
 #pragma once
 
 #include "sandbox/process_images.h"
+#include "snapshot/image_file.h"
 
 namespace thaw::snapshot {
 
@@ -10,6 +11,9 @@ class Engine final : public sandbox::ProcessImages {
   Result<sandbox::Frozen> freeze(pid_t pid, std::uint64_t output_pipe, bool strict_connections,
                                  const UniqueFd& image) override;
   [[noreturn]] void become(const sandbox::ImageRestore& restore) override;
+
+ private:
+  const Result<Fingerprint> here_ = this_machine();  // it does not change, and takes a while to find out
 };
 
 }  // namespace thaw::snapshot

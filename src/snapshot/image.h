@@ -158,7 +158,7 @@ struct Process {
 
 // What must be the same where it is restored.
 struct Fingerprint {
-  std::string kernel;        // uname release and version
+  std::string kernel;        // uname release and version, and the boot: monotonic clocks begin anew with each
   std::string cpu_features;  // the flags line of /proc/cpuinfo
   bool operator==(const Fingerprint&) const = default;
 };

@@ -17,7 +17,7 @@ std::string encode_image(const Image& image);
 Result<Image> decode_image(std::span<const std::byte> bytes);
 
 // The sense of an image, whatever it was read from: order and bounds of mappings, runs inside their mappings, threads,
-// descriptors named once. file_bytes: the size of the image file that the runs point into.
+// descriptors named once. pages_begin, pages_end: where the pages lie in the image file.
 Status validate_image(const Image& image, std::uint64_t pages_begin, std::uint64_t pages_end);
 
 }  // namespace thaw::snapshot

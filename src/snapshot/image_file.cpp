@@ -17,6 +17,7 @@ namespace {
 constexpr char kMagic[8] = {'T', 'H', 'A', 'W', 'I', 'M', 'G', '\n'};
 constexpr std::uint64_t kFileBytesMax = 1ULL << 42;
 constexpr std::size_t kCpuInfoBytesMax = 16 << 20;
+constexpr std::size_t kBootIdBytesMax = 64;
 
 struct Header {
   char magic[8] = {};
@@ -172,7 +173,8 @@ Result<Fingerprint> this_machine() {
   utsname names;
   if (::uname(&names) != 0) return sys::errno_error("uname");
   ASSIGN_OR_RETURN(const std::string cpuinfo, sys::read_file("/proc/cpuinfo", kCpuInfoBytesMax));
-  Fingerprint fingerprint{.kernel = std::string(names.release) + " " + names.version, .cpu_features = {}};
+  ASSIGN_OR_RETURN(const std::string boot, sys::read_file("/proc/sys/kernel/random/boot_id", kBootIdBytesMax));
+  Fingerprint fingerprint{.kernel = std::string(names.release) + " " + names.version + " " + boot, .cpu_features = {}};
   const std::size_t from = cpuinfo.find("\nflags");
   if (from != std::string::npos)
     fingerprint.cpu_features = cpuinfo.substr(from + 1, cpuinfo.find('\n', from + 1) - from - 1);

@@ -138,7 +138,7 @@ class Planner {
     }
     for (const Thread& thread : image_.threads) {
       pending += thread.pending.size();
-      frames += frame_bytes(thread) + thread.affinity.size() + 1024;
+      frames += frame_bytes() + thread.affinity.size() + 1024;
     }
     steps += pending + runs;
     return steps * sizeof(Step) + runs * sizeof(iovec) + pending * 128 + frames + special_bytes_ + 128 * 1024;
@@ -202,7 +202,7 @@ class Planner {
   }
 
   Status go_on(const Thread& thread) {
-    const std::size_t bytes = frame_bytes(thread);
+    const std::size_t bytes = frame_bytes();
     auto* const place = arena_.take<std::byte>(bytes, 64);
     ASSIGN_OR_RETURN(const std::uint64_t stack, build_frame(thread, {place, bytes}, address_of(place)));
     add(Operation::sigreturn, 0, {stack});

@@ -60,7 +60,8 @@ struct Layout {
   std::size_t bytes;
 };
 
-Layout layout() {
+// CPUID leaves the virtual machine, where there is one: asked once.
+Layout ask_layout() {
   Layout result{};
   result.features = enabled_states() & kUserStates;
   result.xstate_bytes = standard_bytes(result.features);
@@ -68,6 +69,11 @@ Layout layout() {
   result.xstate_at = (result.context_at + sizeof(ucontext_t) + 63) / 64 * 64;
   result.bytes = (result.xstate_at + result.xstate_bytes + sizeof(kMagic2) + 63) / 64 * 64;
   return result;
+}
+
+const Layout& layout() {
+  static const Layout known = ask_layout();
+  return known;
 }
 
 void fill_registers(const Thread& thread, mcontext_t& machine) {
@@ -97,14 +103,14 @@ void fill_registers(const Thread& thread, mcontext_t& machine) {
 
 }  // namespace
 
-std::size_t frame_bytes(const Thread&) { return layout().bytes; }
+std::size_t frame_bytes() { return layout().bytes; }
 
 Result<std::uint64_t> build_frame(const Thread& thread, std::span<std::byte> place, std::uint64_t address) {
-  const Layout parts = layout();
+  const Layout& parts = layout();
   if (place.size() < parts.bytes || address % 64 != 0) return internal_error("a signal frame's place");
   std::uint64_t in_use = 0;
   std::memcpy(&in_use, thread.xstate.data() + kXstateBvOffset, sizeof(in_use));
-  if ((in_use & ~parts.features & ~(1ULL << 9)) != 0 || thread.xstate.size() < standard_bytes(in_use)) {
+  if ((in_use & ~parts.features & ~(1ULL << 9)) != 0 || thread.xstate.size() < parts.xstate_bytes) {
     return Error{ErrorKind::unsupported, "this CPU lacks vector registers that thread " + thread.name + " uses"};
   }
   std::memset(place.data(), 0, parts.bytes);

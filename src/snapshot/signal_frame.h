@@ -10,8 +10,8 @@
 
 namespace thaw::snapshot {
 
-// Bytes that a thread's frame takes, alignment included.
-std::size_t frame_bytes(const Thread& thread);
+// Bytes that a frame takes, alignment included: the same for every thread.
+std::size_t frame_bytes();
 
 // Builds the frame in `place`, which will be at `address` (64-byte aligned) when it is used. Returns the stack pointer
 // for rt_sigreturn. Errors: unsupported when this CPU has not the state that the thread had.

@@ -114,11 +114,30 @@ def test_a_restart_of_the_daemon_keeps_snapshots_and_a_deleted_version_has_none(
     kit = Version(daemon, "kit")
     instance = kit.get().json()["instance"]
     kit.wait_zero()
-    daemon = daemon.restart() if hasattr(daemon, "restart") else daemon
-    kit.daemon = daemon
+    daemon.stop()
+    daemon.start()
     assert kit.get().json()["instance"] == instance
     assert daemon.request("DELETE", "/2015-03-31/functions/kit?Qualifier=1").status_code == 204
     harness.wait_for(lambda: not kit.images(), "the snapshot to go")
+
+
+def test_pages_that_rotted_while_the_daemon_was_down_reach_no_process(serve):
+    daemon = serve()
+    kit = Version(daemon, "kit")
+    first = kit.get().json()["instance"]
+    kit.wait_zero()
+    daemon.stop()
+    image = kit.images()[0]
+    with open(image, "r+b") as file:
+        file.seek(image.stat().st_size // 2)  # among the pages, far from header and metadata
+        byte = file.read(1)[0]
+        file.seek(-1, 1)
+        file.write(bytes([byte ^ 1]))
+    daemon.start()
+    answer = kit.get()
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["instance"] != first
+    assert "snapshot_removed function=kit" in daemon.log()
 
 
 def test_the_latest_version_has_no_snapshot(serve):
