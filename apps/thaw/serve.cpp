@@ -80,6 +80,7 @@ class Daemon {
     pool::PoolLimits pool_limits;
     pool_limits.memory_bytes_max = config_.memory_max_mb << 20;
     pool_limits.starts_at_once_max = std::max(4U, 2 * std::thread::hardware_concurrency());
+    pool_limits.image_bytes_max = (config_.memory_max_mb << 20) / 4;
     pool_limits.freeze_after = std::chrono::milliseconds(config_.freeze_after_ms);
     pool_.emplace(
         spawner_, *logs_, loops_,

@@ -71,7 +71,7 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   http::Task<Result<UniqueFd>> more_sockets(std::shared_ptr<Environment> environment, http::Loop& loop);
   bool wants_snapshot() const;
   http::Task<> make_snapshot(std::shared_ptr<Environment> environment, http::Loop& loop);
-  UniqueFd find_image();
+  std::shared_ptr<const snapshot::ImageMemory> find_image();
   void start_by_init_instead(std::shared_ptr<Environment> environment, const Error& error);
   void on_ready(const std::shared_ptr<Environment>& environment, std::unique_ptr<http::ClientConnection> connection);
   void on_start_failed(const std::shared_ptr<Environment>& environment, Error error);
@@ -84,7 +84,6 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   const std::shared_ptr<const model::FunctionRecord> record_;
   const std::shared_ptr<observe::FunctionLog> log_;
   std::atomic<bool> snapshot_tried_{false};
-  std::atomic<bool> image_checked_{false};  // its pages have been compared with their checksums, or are our own
 
   std::mutex mutex_;
   std::vector<std::shared_ptr<Environment>> environments_;

@@ -48,6 +48,7 @@ Pool::Pool(sandbox::EnvironmentHost& host, observe::FunctionLogs& logs, http::Lo
       loops_(loops),
       open_package_(std::move(open_package)),
       limits_(limits),
+      images_(limits.image_bytes_max),
       sweeper_(loops[0].executor()) {
   host_.set_on_exit([this](sandbox::ExitInfo exit) { on_exit(exit); });
 }

@@ -29,6 +29,7 @@
 #include "observe/function_log.h"
 #include "pool/output.h"
 #include "sandbox/sandbox.h"
+#include "snapshot/image_cache.h"
 #include "snapshot/snapshot_folder.h"
 
 namespace thaw::pool {
@@ -38,6 +39,7 @@ struct PoolLimits {
   std::size_t starts_at_once_max = 4;           // inits are CPU-bound: more at a time are not faster
   std::chrono::milliseconds freeze_after{100};  // idle time until an environment is frozen
   std::size_t header_bytes_max = 65536;         // of a function's responses
+  std::uint64_t image_bytes_max = 1ULL << 30;   // of snapshots in memory
 };
 
 // The package of a function as the spawner takes it; `hold` keeps it on disk.
@@ -215,6 +217,7 @@ class Pool {
   const OpenPackage open_package_;
   const PoolLimits limits_;
   const snapshot::SnapshotFolder* snapshots_ = nullptr;
+  snapshot::ImageCache images_;
   boost::asio::thread_pool starters_{2};  // opens packages: file I/O stays off the loops
   boost::asio::basic_waitable_timer<std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>,
                                     http::Executor>

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "pool/function_pool.h"
-#include "snapshot/image_file.h"
+#include "snapshot/image_memory.h"
 
 namespace thaw::pool {
 
@@ -46,32 +46,31 @@ http::Task<> FunctionPool::make_snapshot(std::shared_ptr<Environment> environmen
     log_->append("[thaw] no snapshot, so this version starts by init: " + status.error().message + "\n");
     co_return;
   }
-  image_checked_ = true;
   const sandbox::Frozen& frozen = ***outcome;
   log::info("snapshot_made function={} version={} bytes={} threads={} held_ms={:.1f}", config().name, record_->version,
             frozen.file_bytes, frozen.threads, static_cast<double>(frozen.held.count()) / 1000.0);
 }
 
 void FunctionPool::remove_snapshot() {
-  if (wants_snapshot()) pool_.snapshots_->remove(revision_id());
+  if (!wants_snapshot()) return;
+  pool_.snapshots_->remove(revision_id());
+  pool_.images_.forget(revision_id());
 }
 
-// The image of a version, when there is one. What an earlier daemon has left is read whole once: no wrong byte may
-// reach a process.
-UniqueFd FunctionPool::find_image() {
-  if (!wants_snapshot()) return {};
-  auto image = pool_.snapshots_->find(revision_id());
-  if (!image.ok()) return {};
-  if (!image_checked_) {
-    if (const Status good = snapshot::verify_pages(*image); !good.ok()) {
-      log::error("snapshot_removed function={} version={} error=\"{}\"", config().name, record_->version,
-                 good.error().message);
-      remove_snapshot();
-      return {};
-    }
-    image_checked_ = true;
+// The image of a version in memory, when there is one.
+std::shared_ptr<const snapshot::ImageMemory> FunctionPool::find_image() {
+  if (!wants_snapshot()) return nullptr;
+  auto image = pool_.images_.get(revision_id(), [this]() -> Result<snapshot::ImageMemory> {
+    ASSIGN_OR_RETURN(const UniqueFd file, pool_.snapshots_->find(revision_id()));
+    return snapshot::load_image(file);
+  });
+  if (image.ok()) return *image;
+  if (image.error().kind != ErrorKind::not_found) {
+    log::error("snapshot_removed function={} version={} error=\"{}\"", config().name, record_->version,
+               image.error().message);
+    remove_snapshot();
   }
-  return std::move(image).value();
+  return nullptr;
 }
 
 // The same request goes on with an init. The snapshot is not tried again: what failed once would fail each time.
@@ -79,7 +78,7 @@ void FunctionPool::start_by_init_instead(std::shared_ptr<Environment> environmen
   log::error("restore_failed function={} version={} id={} error=\"{}\"", config().name, record_->version,
              environment->id, error.message);
   log_->append("[thaw] restore failed, starting by init: " + error.message + "\n");
-  pool_.snapshots_->remove(revision_id());
+  remove_snapshot();
   {
     const std::lock_guard lock(pool_.mutex_);
     pool_.by_id_.erase(environment->id);

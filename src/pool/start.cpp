@@ -82,7 +82,14 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
   spec.sockets = kFirstSockets;
   spec.package = std::move(package->folder);
   spec.output = std::move(output->write_end);
-  spec.image = find_image();
+  if (const auto image = find_image(); image != nullptr) {
+    auto pages = sys::duplicate(image->pages);
+    auto working_set = sys::duplicate(image->working_set);
+    if (pages.ok() && working_set.ok()) {
+      spec.image = std::move(*pages);
+      spec.working_set = std::move(*working_set);
+    }
+  }
   environment->restored = spec.image.valid();
   if (environment->restored) log_->append("RESTORE_START Version: " + record_->version + "\n");
   pool_.host_.start(std::move(spec), [self = shared_from_this(), environment](Result<sandbox::Started> started) {

@@ -148,6 +148,7 @@ class Setup {
   UniqueFd output_;
   UniqueFd engine_;
   UniqueFd image_;
+  UniqueFd working_set_;
   std::vector<UniqueFd> sockets_;
 };
 
@@ -214,12 +215,15 @@ void Setup::wait_for_go() {
   protocol::StartBody body;
   if (message->size < sizeof(header) + sizeof(body)) fail(internal_error("go without a request"));
   std::memcpy(&body, bytes.data() + sizeof(header), sizeof(body));
-  auto request = protocol::decode_request({bytes.data(), message->size},
-                                          protocol::kRequestDescriptors + (body.restore == 1 ? 1 : 0));
+  auto request =
+      protocol::decode_request({bytes.data(), message->size},
+                               protocol::kRequestDescriptors + (body.restore == 1 ? protocol::kRestoreDescriptors : 0));
   if (!request.ok()) fail(request.error());
   request_ = std::move(request->start);
   if (request_.restore) {
-    if (message->fds.size() <= kGoEngine) fail(internal_error("go without an image"));
+    if (message->fds.size() < kGoEngine + protocol::kRestoreDescriptors) fail(internal_error("go without an image"));
+    working_set_ = std::move(message->fds.back());
+    message->fds.pop_back();
     image_ = std::move(message->fds.back());
     message->fds.pop_back();
   }
@@ -325,7 +329,15 @@ void Setup::restore() {
   if (child > 0) return;
   ::setsid();
   const thaw_stub_report running{THAW_STUB_RUNNING, 0};
+  const auto share_memory = [this](const UniqueFd& userfault, std::string_view message, bool learn) {
+    std::string bytes(reinterpret_cast<const char*>(&kReportMemory), sizeof(kReportMemory));
+    bytes += message;
+    const int fds[] = {userfault.get(), working_set_.get()};
+    return send_message(placed_report_, bytes, std::span(fds).first(learn ? 2 : 1), Wait::yes);
+  };
   plan_.images.become({.image = image_,
+                       .working_set = working_set_,
+                       .share_memory = share_memory,
                        .output = output_,
                        .report = placed_report_,
                        .running = std::string(reinterpret_cast<const char*>(&running), sizeof(running)),

@@ -46,6 +46,8 @@ const char* to_string(SetupStep step);
 inline constexpr std::uint32_t kReportPrepared = 0x7001;  // with the network namespace; it waits
 inline constexpr std::uint32_t kReportFinished = 0x7002;  // with the sockets; execve of the stub follows
 inline constexpr std::uint32_t kReportFailed = 0x7003;
+// This number, then a message for the pager. Descriptors: those of the message, a userfaultfd first.
+inline constexpr std::uint32_t kReportMemory = 0x7004;
 struct SetupReport {
   std::uint32_t kind = 0;
   SetupStep step = SetupStep::cgroup;
@@ -55,7 +57,7 @@ struct SetupReport {
 
 // What the spawner sends to a process that waits: the bytes of the start request, as decode_request has accepted them,
 // with these descriptors. The folders are detached mounts (clone_read_only). The engine comes only where there is one;
-// the image, with a restore, is the last.
+// the image and its working set, with a restore, are the last.
 inline constexpr std::size_t kGoPackage = 0;
 inline constexpr std::size_t kGoOutput = 1;
 inline constexpr std::size_t kGoEngine = 2;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -16,7 +17,11 @@
 namespace thaw::sandbox {
 
 struct ImageRestore {
-  const UniqueFd& image;
+  const UniqueFd& image;        // in memory, as EnvironmentSpec::image
+  const UniqueFd& working_set;  // may be none
+  // Gives the userfaultfd of the process's memory to the pager, with a message for it (which may be told to learn the
+  // working set).
+  std::function<Status(const UniqueFd& userfault, std::string_view message, bool learn)> share_memory;
   const UniqueFd& output;
   // Gets `running` in one write when the function is about to go on; or the bytes of failed(); or, when a step fails
   // after there is no way back, kFailedStepBytes bytes of it.
@@ -27,6 +32,7 @@ struct ImageRestore {
   std::span<const sock_filter> filter;
 };
 inline constexpr std::size_t kFailedStepBytes = 64;
+inline constexpr std::size_t kMemoryMessageBytesMax = 128 * 1024;  // of ImageRestore::share_memory
 
 // Threads: the spawner's one. Each call is made in a process of its own.
 class ProcessImages {
@@ -38,6 +44,9 @@ class ProcessImages {
                                 const UniqueFd& image) = 0;
   // The calling process becomes the function; see src/snapshot/restore.h.
   [[noreturn]] virtual void become(const ImageRestore& restore) = 0;
+  // The calling process serves the page faults of restored functions until the other end of `control`, a
+  // SOCK_SEQPACKET socket, is closed: there come the messages of ImageRestore::share_memory. It needs no privileges.
+  [[noreturn]] virtual void serve_faults(UniqueFd control) = 0;
 };
 
 }  // namespace thaw::sandbox

@@ -120,7 +120,7 @@ Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t des
   switch (request.type) {
     case MessageType::start: {
       ASSIGN_OR_RETURN(request.start, decode_start(bytes));
-      if (descriptor_count != kRequestDescriptors + (request.start.restore ? 1 : 0))
+      if (descriptor_count != kRequestDescriptors + (request.start.restore ? kRestoreDescriptors : 0))
         return wrong("number of descriptors");
       return request;
     }

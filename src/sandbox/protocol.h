@@ -9,7 +9,7 @@
 //
 //   request        body          tail                              descriptors
 //   start          StartBody     argv, then the variables: each    the package's folder, the output pipe; with
-//                                                                  restore: the image
+//                                                                  restore: the image, its working set
 //                                string with its NUL, strings_bytes in all
 //   make_sockets   CountBody     -                                 -
 //   freeze         FreezeBody    -                                 the image, an empty writable file
@@ -147,7 +147,8 @@ static_assert(sizeof(ExitedBody) == 8 && std::is_trivially_copyable_v<ExitedBody
 
 inline constexpr std::size_t kRequestBytesMax = sizeof(Header) + sizeof(StartBody) + kArgumentsBytesMax;
 inline constexpr std::size_t kReplyBytesMax = sizeof(Header) + sizeof(FrozenBody);
-inline constexpr std::size_t kRequestDescriptors = 2;  // of a start; one more with restore
+inline constexpr std::size_t kRequestDescriptors = 2;  // of a start
+inline constexpr std::size_t kRestoreDescriptors = 2;  // more, with restore
 inline constexpr std::size_t kReplyDescriptorsMax = kSocketsPerRequestMax + 8;
 
 // What a request may ask for.

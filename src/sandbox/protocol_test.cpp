@@ -66,6 +66,8 @@ TEST(Protocol, FieldsOutOfBoundsAreRefused) {
   EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, variable_count), 0xffffffff), 2).ok());
   EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, strings_bytes), 1), 2).ok());
   EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, restore), 1), 2).ok());
+  EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, restore), 1), 3).ok());
+  EXPECT_TRUE(decode(with_field<std::uint32_t>(offsetof(StartBody, restore), 1), 4).ok());
 }
 
 TEST(Protocol, DescriptorsMustBeAsManyAsTheTypeSays) {

@@ -35,7 +35,9 @@ struct EnvironmentSpec {
   std::uint32_t sockets = 4;             // unconnected TCP sockets made in its network namespace at the start
   UniqueFd package;                      // O_PATH folder, bound read-only at /var/task
   UniqueFd output;                       // write end of a pipe: the function's standard output and error
-  UniqueFd image;                        // a snapshot to restore; argv and environment are then the snapshot's
+  // A snapshot to restore, as snapshot::load_image() has it in memory; argv and environment are then the snapshot's.
+  UniqueFd image;
+  UniqueFd working_set;  // beside the image: its working set, which the restore uses and may add to
 };
 
 // What a freeze has written.

@@ -34,6 +34,7 @@ Result<std::unique_ptr<Spawner>> Spawner::create(const SpawnerOptions& options, 
   std::unique_ptr<Spawner> spawner(new Spawner(options, images));
   spawner->socket_ = std::move(socket);
   spawner->buffer_.resize(protocol::kRequestBytesMax + 1);
+  spawner->report_buffer_.resize(kMemoryMessageBytesMax);
 
   ASSIGN_OR_RETURN(std::vector<CgroupMount> mounts, detect_cgroups());
   ASSIGN_OR_RETURN(spawner->cgroups_, CgroupTree::create(std::move(mounts), options.cgroup_name));
@@ -73,6 +74,8 @@ Status Spawner::watch(const UniqueFd& fd, std::uint64_t token, std::uint32_t eve
 
 void Spawner::run() {
   send(protocol::encode_ready({}), {});
+  if (const Status launched = launch_pager(); !launched.ok())
+    log::error("pager_failed error=\"{}\"", launched.error().message);
   Clock::time_point closing_ends = Clock::time_point::max();
   refill();
   while (!closing_ || !live_.empty()) {
@@ -84,6 +87,7 @@ void Spawner::run() {
     if (closing_ && closing_ends == Clock::time_point::max()) closing_ends = Clock::now() + kShutdownMax;
     if (Clock::now() >= closing_ends) break;
   }
+  pager_socket_.reset();
   if (!cgroups_->sweep(kSweepWaitMs)) log::error("cgroups_left name={}", options_.cgroup_name);
   cgroups_->remove_parents();
 }

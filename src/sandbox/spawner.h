@@ -55,6 +55,7 @@ class Spawner {
     UniqueFd process;  // pidfd
     UniqueFd report;
     UniqueFd network;
+    UniqueFd memory;  // userfaultfd of a restored function: held, so that no fault goes unserved when the pager dies
     Clock::time_point look_again;  // deadline of preparing and starting; next try of clearing
     Clock::time_point clearing_ends;
 
@@ -105,6 +106,11 @@ class Spawner {
   void answer_frozen(const Freeze& freeze, const Result<Frozen>& outcome);
   Result<std::vector<UniqueFd>> sockets_in(const UniqueFd& network, std::uint32_t count);
 
+  // The pager: a process without privileges that serves the page faults of restored functions.
+  Status launch_pager();
+  void share_memory(Environment& environment, std::span<const std::byte> message, std::vector<UniqueFd> fds);
+  void pager_gone();
+
   // What environments report.
   void read_reports(Environment& environment);
   void handle_report(Environment& environment, std::span<const std::byte> bytes, std::vector<UniqueFd> fds);
@@ -135,6 +141,9 @@ class Spawner {
   std::optional<CgroupTree> cgroups_;
   std::vector<sock_filter> filter_;
   std::vector<std::byte> buffer_;
+  std::vector<std::byte> report_buffer_;
+  pid_t pager_ = -1;
+  UniqueFd pager_socket_;
 
   std::map<std::uint32_t, std::unique_ptr<Environment>> live_;  // by slot
   std::deque<std::uint32_t> free_slots_;  // the one longest unused comes first: user ids are not reused at once

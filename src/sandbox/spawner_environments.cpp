@@ -33,8 +33,9 @@ Status check_descriptors(std::span<const UniqueFd> fds) {
   if (::fstat(fds[0].get(), &info) != 0 || !S_ISDIR(info.st_mode)) {
     return invalid_argument("spawner request: the package is not a folder");
   }
-  if (fds.size() > 2 && (::fstat(fds[2].get(), &info) != 0 || !S_ISREG(info.st_mode))) {
-    return invalid_argument("spawner request: the image is not a file");
+  for (const UniqueFd& file : fds.subspan(protocol::kRequestDescriptors)) {
+    if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode))
+      return invalid_argument("spawner request: the image or its working set is not a file");
   }
   if (::fstat(fds[1].get(), &info) != 0 || !S_ISFIFO(info.st_mode)) {
     return invalid_argument("spawner request: the output is not a pipe");
@@ -75,7 +76,7 @@ Status Spawner::assign(const protocol::Request& request, std::string_view bytes,
     ASSIGN_OR_RETURN(engine, clone_read_only(engine_));
     handed.push_back(engine.get());
   }
-  if (request.start.restore) handed.push_back(fds[2].get());
+  for (const UniqueFd& file : fds.subspan(protocol::kRequestDescriptors)) handed.push_back(file.get());
   struct stat output {};
   if (::fstat(fds[1].get(), &output) != 0) return sys::errno_error("the output pipe");
   ASSIGN_OR_RETURN(Environment * environment, choose());
@@ -172,20 +173,23 @@ Result<Spawner::Environment*> Spawner::launch() {
 }
 
 void Spawner::read_reports(Environment& environment) {
-  std::byte bytes[sizeof(SetupReport) + 1];
   while (environment.report.valid()) {
-    auto message = receive_message(environment.report, bytes, Wait::no);
+    auto message = receive_message(environment.report, report_buffer_, Wait::no);
     if (!message.ok() && message.error().kind == ErrorKind::overloaded) return;
     if (!message.ok() || message->size == 0) {
       // Closed: PID 1 is ending, SIGCHLD tells the rest.
       environment.report.reset();
       return;
     }
-    handle_report(environment, {bytes, message->size}, std::move(message->fds));
+    handle_report(environment, {report_buffer_.data(), message->size}, std::move(message->fds));
   }
 }
 
 void Spawner::handle_report(Environment& environment, std::span<const std::byte> bytes, std::vector<UniqueFd> fds) {
+  std::uint32_t kind = 0;
+  if (bytes.size() >= sizeof(kind)) std::memcpy(&kind, bytes.data(), sizeof(kind));
+  if (kind == kReportMemory && !fds.empty())
+    return share_memory(environment, bytes.subspan(sizeof(kind)), std::move(fds));
   if (bytes.size() == sizeof(SetupReport)) {
     std::memcpy(&environment.setup, bytes.data(), sizeof(SetupReport));
     environment.setup.text[sizeof(environment.setup.text) - 1] = '\0';
@@ -254,6 +258,10 @@ void Spawner::reap() {
     int status = 0;
     const pid_t pid = ::waitpid(-1, &status, WNOHANG | __WALL);
     if (pid <= 0) return;
+    if (pid == pager_) {
+      pager_gone();
+      continue;
+    }
     if (const auto freeze = freezes_.find(pid); freeze != freezes_.end()) {
       if (status != 0) answer_frozen(freeze->second, internal_error("the freeze was interrupted"));
       freezes_.erase(freeze);
@@ -270,6 +278,7 @@ void Spawner::reap() {
     environment.network.reset();
     environment.sockets.clear();
     environment.report.reset();
+    environment.memory.reset();
     environment.clearing_ends = Clock::now() + kClearMax;
     clear(environment);
   }

@@ -2,8 +2,12 @@
 
 #include <unistd.h>
 
+#include "base/log.h"
 #include "snapshot/freeze.h"
+#include "snapshot/image_memory.h"
+#include "snapshot/pager.h"
 #include "snapshot/restore.h"
+#include "snapshot/working_set.h"
 
 namespace thaw::snapshot {
 
@@ -28,21 +32,38 @@ void Engine::become(const sandbox::ImageRestore& restore) {
     (void)!::write(restore.report.get(), message.data(), message.size());
     ::_exit(kStepFailedStatus);
   };
-  const auto image = read_image(restore.image);
+  const auto image = read_image(restore.image, kImageBase);
   if (!image.ok()) refuse(image.error());
   if (!here_.ok()) refuse(here_.error());
   if (*here_ != image->fingerprint) {
     refuse({ErrorKind::unsupported, "the snapshot was taken with another kernel, CPU or boot of the machine",
             "Snapshot.OtherMachine"});
   }
+  const WorkingSet working_set = read_working_set(restore.working_set);
+  const bool learn = restore.working_set.valid() && working_set.lessons < kWorkingSetLessons;
   snapshot::become({.image = *image,
                     .image_file = restore.image,
+                    .share_memory =
+                        [&](const UniqueFd& userfault, std::span<const AddressRange> content) {
+                          return restore.share_memory(userfault, encode_pager_add(content, learn), learn);
+                        },
+                    .working_set = working_set.ranges,
                     .output = restore.output,
                     .report = restore.report,
                     .running = restore.running,
                     .failed = restore.failed,
                     .user = restore.user,
                     .filter = restore.filter});
+}
+
+void Engine::serve_faults(UniqueFd control) {
+  const auto pager = Pager::create(std::move(control));
+  if (!pager.ok()) {
+    log::error("pager_failed error=\"{}\"", pager.error().message);
+    ::_exit(1);
+  }
+  (*pager)->run();
+  ::_exit(0);
 }
 
 }  // namespace thaw::snapshot

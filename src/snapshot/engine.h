@@ -11,6 +11,7 @@ class Engine final : public sandbox::ProcessImages {
   Result<sandbox::Frozen> freeze(pid_t pid, std::uint64_t output_pipe, bool strict_connections,
                                  const UniqueFd& image) override;
   [[noreturn]] void become(const sandbox::ImageRestore& restore) override;
+  [[noreturn]] void serve_faults(UniqueFd control) override;
 
  private:
   const Result<Fingerprint> here_ = this_machine();  // it does not change, and takes a while to find out

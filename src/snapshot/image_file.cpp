@@ -49,25 +49,14 @@ std::span<const std::byte> bytes_of(const T& object, std::size_t size = sizeof(T
   return {reinterpret_cast<const std::byte*>(&object), size};
 }
 
-Status read_at(const UniqueFd& file, std::span<std::byte> into, std::uint64_t offset) {
-  while (!into.empty()) {
-    const ssize_t count = ::pread(file.get(), into.data(), into.size(), static_cast<off_t>(offset));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return sys::errno_error("read a snapshot");
-    if (count == 0) return corrupt("the file is cut off");
-    into = into.subspan(static_cast<std::size_t>(count));
-    offset += static_cast<std::uint64_t>(count);
-  }
-  return {};
-}
-
-Result<Header> read_header(const UniqueFd& file) {
+Result<Header> read_header(const UniqueFd& file, std::uint64_t base) {
   struct stat info;
   if (::fstat(file.get(), &info) != 0) return sys::errno_error("a snapshot");
-  const auto size = static_cast<std::uint64_t>(info.st_size);
+  const auto whole = static_cast<std::uint64_t>(info.st_size);
+  const std::uint64_t size = whole > base ? whole - base : 0;
   if (size < kPageBytes || size > kFileBytesMax) return corrupt("the size of the file");
   Header header;
-  RETURN_IF_ERROR(read_at(file, {reinterpret_cast<std::byte*>(&header), sizeof(header)}, 0));
+  RETURN_IF_ERROR(read_exactly(file, {reinterpret_cast<std::byte*>(&header), sizeof(header)}, base));
   if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) return corrupt("this is no snapshot, or not a whole one");
   if (header.version != kFormatVersion) {
     return Error{ErrorKind::unsupported, "snapshot: format " + std::to_string(header.version) +
@@ -139,10 +128,22 @@ Result<std::uint64_t> ImageWriter::finish(Image& image) {
   return end_ + digests.size() + described.size();
 }
 
-Result<Image> read_image(const UniqueFd& file) {
-  ASSIGN_OR_RETURN(const Header header, read_header(file));
+Status read_exactly(const UniqueFd& file, std::span<std::byte> into, std::uint64_t offset) {
+  while (!into.empty()) {
+    const ssize_t count = ::pread(file.get(), into.data(), into.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return sys::errno_error("read a snapshot");
+    if (count == 0) return corrupt("the file is cut off");
+    into = into.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+  return {};
+}
+
+Result<Image> read_image(const UniqueFd& file, std::uint64_t base) {
+  ASSIGN_OR_RETURN(const Header header, read_header(file, base));
   std::vector<std::byte> metadata(header.metadata_bytes);
-  RETURN_IF_ERROR(read_at(file, metadata, header.pages_end + header.digests_bytes));
+  RETURN_IF_ERROR(read_exactly(file, metadata, base + header.pages_end + header.digests_bytes));
   ASSIGN_OR_RETURN(const Digest digest, sha256(metadata));
   if (digest != header.metadata_digest) return corrupt("the metadata's checksum");
   ASSIGN_OR_RETURN(Image image, decode_image(metadata));
@@ -150,22 +151,24 @@ Result<Image> read_image(const UniqueFd& file) {
   return image;
 }
 
-Status verify_pages(const UniqueFd& file) {
-  ASSIGN_OR_RETURN(const Header header, read_header(file));
-  std::vector<Digest> digests(header.digests_bytes / sizeof(Digest));
-  const std::span<std::byte> raw(reinterpret_cast<std::byte*>(digests.data()), header.digests_bytes);
-  RETURN_IF_ERROR(read_at(file, raw, header.pages_end));
+Result<ImageChunks> read_chunks(const UniqueFd& file) {
+  ASSIGN_OR_RETURN(const Header header, read_header(file, 0));
+  ImageChunks chunks;
+  chunks.digests.resize(header.digests_bytes / sizeof(Digest));
+  const std::span<std::byte> raw(reinterpret_cast<std::byte*>(chunks.digests.data()), header.digests_bytes);
+  RETURN_IF_ERROR(read_exactly(file, raw, header.pages_end));
   ASSIGN_OR_RETURN(const Digest of_digests, sha256(raw));
   if (of_digests != header.digests_digest) return corrupt("the checksum of the checksums");
-  std::vector<std::byte> chunk(kChunkBytes);
-  std::uint64_t at = kPageBytes;
-  for (std::size_t i = 0; i < digests.size(); ++i, at += kChunkBytes) {
-    const std::span<std::byte> part =
-        std::span(chunk).first(std::min<std::uint64_t>(kChunkBytes, header.pages_end - at));
-    RETURN_IF_ERROR(read_at(file, part, at));
-    ASSIGN_OR_RETURN(const Digest digest, sha256(part));
-    if (digest != digests[i]) return corrupt("the checksum of chunk " + std::to_string(i));
-  }
+  chunks.pages_end = header.pages_end;
+  chunks.file_bytes = header.pages_end + header.digests_bytes + header.metadata_bytes;
+  chunks.around = {{{0, kPageBytes}, {header.pages_end, chunks.file_bytes - header.pages_end}}};
+  return chunks;
+}
+
+Status read_chunk(const UniqueFd& file, const ImageChunks& chunks, std::size_t index, std::span<std::byte> into) {
+  RETURN_IF_ERROR(read_exactly(file, into, kPageBytes + index * kChunkBytes));
+  ASSIGN_OR_RETURN(const Digest digest, sha256(into));
+  if (digest != chunks.digests[index]) return corrupt("the checksum of chunk " + std::to_string(index));
   return {};
 }
 

@@ -42,12 +42,24 @@ class ImageWriter {
   std::vector<Digest> digests_;
 };
 
-// Reads and validates everything but the pages. Errors: corrupt with what is wrong; unsupported for another format
-// version.
-Result<Image> read_image(const UniqueFd& file);
+// Reads and validates everything but the pages. base: where in the file the image begins. Errors: corrupt with what is
+// wrong; unsupported for another format version.
+Result<Image> read_image(const UniqueFd& file, std::uint64_t base = 0);
 
-// Reads all pages and compares them with their checksums. Errors: corrupt with the first chunk that differs.
-Status verify_pages(const UniqueFd& file);
+// The checksums of an image's pages, which have been checked themselves, and where everything lies.
+struct ImageChunks {
+  std::vector<Digest> digests;
+  std::uint64_t pages_end = 0;  // pages lie from kPageBytes to here
+  std::uint64_t file_bytes = 0;
+  // What is no page: offset and bytes.
+  std::array<std::pair<std::uint64_t, std::uint64_t>, 2> around{};
+};
+Result<ImageChunks> read_chunks(const UniqueFd& file);
+// One chunk of pages, compared with its checksum. into: as long as the chunk. Errors: corrupt.
+Status read_chunk(const UniqueFd& file, const ImageChunks& chunks, std::size_t index, std::span<std::byte> into);
+
+// All of `into`, or corrupt when the file ends before.
+Status read_exactly(const UniqueFd& file, std::span<std::byte> into, std::uint64_t offset);
 
 // Of this machine, now.
 Result<Fingerprint> this_machine();

@@ -13,6 +13,8 @@
 #include <map>
 
 #include "base/sys.h"
+#include "snapshot/image_memory.h"
+#include "snapshot/pager.h"
 #include "snapshot/proc_files.h"
 
 namespace thaw::snapshot {
@@ -77,6 +79,21 @@ Status open_mapped_files(const Image& image, PlanInput& input) {
   return {};
 }
 
+// The userfaultfd is served from the moment when the memory behind it is there.
+Status share_memory(const RestoreRequest& request, PlanInput& input) {
+  if (!request.share_memory) return {};
+  const auto userfault = make_userfault();
+  if (!userfault.ok()) return {};
+  std::vector<AddressRange> content;
+  for (const Mapping& mapping : request.image.mappings) {
+    if (!is_lazy(mapping)) continue;
+    for (const PageRun& run : mapping.runs) content.push_back({run.start, run.end});
+  }
+  RETURN_IF_ERROR(request.share_memory(*userfault, at_most(std::move(content), kPagerRangesMax)));
+  ASSIGN_OR_RETURN(input.userfault, move_up(*userfault, input.first_free));
+  return {};
+}
+
 // report: becomes the number to which the descriptor has been moved.
 Result<Plan> prepare(const RestoreRequest& request, int& report) {
   const Image& image = request.image;
@@ -85,11 +102,13 @@ Result<Plan> prepare(const RestoreRequest& request, int& report) {
   PlanInput input{.request = request, .first_free = first_free_number(image)};
   RETURN_IF_ERROR(raise_limit(input.first_free + kSpareNumbers + static_cast<std::uint32_t>(image.mappings.size()) * 2 +
                               static_cast<std::uint32_t>(image.descriptors.size())));
+  RETURN_IF_ERROR(share_memory(request, input));
   ASSIGN_OR_RETURN(input.image_file, move_up(request.image_file, input.first_free));
   ASSIGN_OR_RETURN(input.report, move_up(request.report, input.first_free));
   report = input.report;
   ASSIGN_OR_RETURN(const int output, move_up(request.output, input.first_free));
-  // Below: the function's own numbers. Above what has just been moved: whatever else this process had.
+  // Descriptors moved up follow one another; output is the last. Below: the function's own numbers. Above what has just
+  // been moved: whatever else this process had.
   ::syscall(SYS_close_range, 0, input.first_free - 1, 0);
   ::syscall(SYS_close_range, static_cast<unsigned>(output) + 1, ~0U, 0);
   RETURN_IF_ERROR(restore_descriptors(image, output, input.first_free));

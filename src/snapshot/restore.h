@@ -17,6 +17,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "snapshot/address_ranges.h"
 #include "snapshot/image.h"
 #include "snapshot/trampoline.h"
 
@@ -24,8 +25,12 @@ namespace thaw::snapshot {
 
 struct RestoreRequest {
   const Image& image;          // as read_image() gave it
-  const UniqueFd& image_file;  // of the pages
-  const UniqueFd& output;      // where the function's output goes from now on
+  const UniqueFd& image_file;  // the image in memory (image_memory.h)
+  // Gives the process's userfaultfd and the pages that the image holds to whoever serves its faults (pager.h). Empty,
+  // or where the kernel has no userfaultfd: lazy mappings are copied like all others.
+  std::function<Status(const UniqueFd& userfault, std::span<const AddressRange> content)> share_memory;
+  std::span<const AddressRange> working_set;  // what is mapped at once of the lazy mappings
+  const UniqueFd& output;                     // where the function's output goes from now on
   // Gets `running` in one write when every thread is about to go on, or the Step that failed.
   const UniqueFd& report;
   std::string running;
@@ -51,6 +56,7 @@ struct PlanInput {
   const RestoreRequest& request;
   int image_file = -1;
   int report = -1;
+  int userfault = -1;              // -1: lazy mappings are copied
   std::uint32_t first_free = 0;    // descriptors from here on are closed at the end
   std::vector<int> mapping_files;  // beside image.mappings; -1 for those without
   int executable = -1;

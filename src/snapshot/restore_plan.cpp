@@ -4,8 +4,10 @@
 #include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/rseq.h>
@@ -20,6 +22,7 @@
 #include <cstring>
 
 #include "base/sys.h"
+#include "snapshot/image_memory.h"
 #include "snapshot/proc_files.h"
 #include "snapshot/restore.h"
 #include "snapshot/signal_frame.h"
@@ -33,6 +36,7 @@ constexpr std::size_t kVectorsMax = 1024;            // UIO_MAXIOV
 constexpr std::uint64_t kReadBytesMax = 1ULL << 30;  // of one preadv
 constexpr std::size_t kStepsOfThread = 24;
 constexpr std::size_t kStepsOfProcess = 160;
+constexpr std::size_t kWorkingSetStepsMax = 8192;
 
 std::uint64_t address_of(const void* pointer) { return reinterpret_cast<std::uint64_t>(pointer); }
 std::uint64_t round_up(std::uint64_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes; }
@@ -140,8 +144,10 @@ class Planner {
       pending += thread.pending.size();
       frames += frame_bytes() + thread.affinity.size() + 1024;
     }
-    steps += pending + runs;
-    return steps * sizeof(Step) + runs * sizeof(iovec) + pending * 128 + frames + special_bytes_ + 128 * 1024;
+    steps += pending + runs + kWorkingSetStepsMax;
+    // Only what is used of it takes memory.
+    return (kWorkingSetStepsMax + image_.mappings.size()) * sizeof(uffdio_register) + steps * sizeof(Step) +
+           runs * sizeof(iovec) + pending * 128 + frames + special_bytes_ + 128 * 1024;
   }
 
   void begin_table(std::size_t steps) {
@@ -237,7 +243,7 @@ class Planner {
   Status plan_leader(const std::vector<SpecialPlace>& specials) {
     const Thread& leader = image_.threads.front();
     std::size_t steps = kStepsOfProcess + image_.mappings.size() * 6 + births_.size() + leader.pending.size() +
-                        image_.process.pending.size() + image_.process.posix_timers.size() * 4;
+                        image_.process.pending.size() + image_.process.posix_timers.size() * 4 + kWorkingSetStepsMax;
     for (const Mapping& mapping : image_.mappings) steps += mapping.runs.size() + mapping.advice.size();
     begin_table(steps);
     leader_ = table_;
@@ -278,25 +284,66 @@ class Planner {
     return {};
   }
 
+  bool lazy(const Mapping& mapping) const { return input_.userfault >= 0 && is_lazy(mapping); }
+
   void map_image() {
     for (std::size_t i = 0; i < image_.mappings.size(); ++i) {
       const Mapping& mapping = image_.mappings[i];
       if (mapping.kind == MappingKind::special) continue;
-      const bool anonymous = mapping.kind == MappingKind::anonymous;
-      const std::uint64_t protection = mapping.protection | (mapping.runs.empty() ? 0U : PROT_READ | PROT_WRITE);
-      call(SYS_mmap, {mapping.start, mapping.end - mapping.start, protection,
-                      mapping.flags | MAP_FIXED | (anonymous ? MAP_ANONYMOUS : 0U),
-                      static_cast<std::uint64_t>(static_cast<std::int64_t>(input_.mapping_files[i])), mapping.offset});
+      lazy(mapping) ? map_lazy(mapping) : map_copied(mapping, input_.mapping_files[i]);
       for (const std::uint32_t advice : mapping.advice)
         try_call(SYS_madvise, {mapping.start, mapping.end - mapping.start, advice});
-      for (const PageRun& run : mapping.runs) read_run(run);
     }
     flush_reads();
     for (const Mapping& mapping : image_.mappings) {
       const std::uint64_t protection = mapping.protection | PROT_READ | PROT_WRITE;
-      if (!mapping.runs.empty() && protection != mapping.protection)
+      if (!mapping.runs.empty() && !lazy(mapping) && protection != mapping.protection)
         call(SYS_mprotect, {mapping.start, mapping.end - mapping.start, mapping.protection});
       if (mapping.locked) try_call(SYS_mlock, {mapping.start, mapping.end - mapping.start});
+    }
+    serve_faults();
+    map_working_set();
+  }
+
+  void map_copied(const Mapping& mapping, int file) {
+    const bool anonymous = mapping.kind == MappingKind::anonymous;
+    const std::uint64_t protection = mapping.protection | (mapping.runs.empty() ? 0U : PROT_READ | PROT_WRITE);
+    call(SYS_mmap, {mapping.start, mapping.end - mapping.start, protection,
+                    mapping.flags | MAP_FIXED | (anonymous ? MAP_ANONYMOUS : 0U),
+                    static_cast<std::uint64_t>(static_cast<std::int64_t>(file)), mapping.offset});
+    for (const PageRun& run : mapping.runs)
+      read_run({run.start, run.end, is_lazy(mapping) ? run.start : kImageBase + run.offset});
+  }
+
+  void map_lazy(const Mapping& mapping) {
+    call(SYS_mmap, {mapping.start, mapping.end - mapping.start, mapping.protection, mapping.flags | MAP_FIXED,
+                    static_cast<std::uint64_t>(input_.image_file), mapping.start});
+    lazy_.add({mapping.start, mapping.end});
+    for (const PageRun& run : mapping.runs) stored_.push_back({run.start, run.end});
+  }
+
+  void serve_faults() {
+    for (const AddressRange& range : lazy_.all()) {
+      const uffdio_register request{.range = {.start = range.start, .len = range.end - range.start},
+                                    .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
+                                    .ioctls = 0};
+      call(SYS_ioctl, {static_cast<std::uint64_t>(input_.userfault), UFFDIO_REGISTER, address_of(arena_.put(request))});
+    }
+  }
+
+  // One request for each range within a run, because a request must lie within one mapping.
+  void map_working_set() {
+    std::size_t steps = 0;
+    auto run = stored_.begin();
+    for (const AddressRange& wanted : input_.request.working_set) {
+      while (run != stored_.end() && run->end <= wanted.start) ++run;
+      for (auto at = run; at != stored_.end() && at->start < wanted.end && steps < kWorkingSetStepsMax; ++at, ++steps) {
+        const std::uint64_t start = std::max(at->start, wanted.start);
+        const uffdio_continue request{
+            .range = {.start = start, .len = std::min(at->end, wanted.end) - start}, .mode = 0, .mapped = 0};
+        try_call(SYS_ioctl,
+                 {static_cast<std::uint64_t>(input_.userfault), UFFDIO_CONTINUE, address_of(arena_.put(request))});
+      }
     }
   }
 
@@ -435,6 +482,8 @@ class Planner {
   Step* leader_ = nullptr;
   std::vector<Step> births_;
   std::vector<SpecialPlace> aside_;
+  AddressRanges lazy_;                // mappings
+  std::vector<AddressRange> stored_;  // the pages in them that the image holds
   iovec* vectors_ = nullptr;
   std::size_t vector_count_ = 0;
   std::uint64_t read_from_ = 0;

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "fixture.h"
+#include "snapshot/image_memory.h"
 
 namespace thaw::sandbox {
 namespace {
@@ -41,7 +42,10 @@ class SnapshotTest : public SpawnerFixture {
     auto pipe = sys::pipe();
     EnvironmentSpec spec = make_spec({"-"}, {}, std::move(pipe->write_end));
     spec.engine = engine;
-    spec.image = std::move(sys::duplicate(image)).value();
+    auto memory = snapshot::load_image(image);
+    if (!memory.ok()) return memory.error();
+    spec.image = std::move(memory->pages);
+    spec.working_set = std::move(memory->working_set);
     return try_start_spec(std::move(spec), std::move(pipe->read_end));
   }
 

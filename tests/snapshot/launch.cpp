@@ -21,8 +21,11 @@
 #include <thread>
 
 #include "base/sys.h"
+#include "sandbox/message_socket.h"
+#include "snapshot/pager.h"
 #include "snapshot/proc_files.h"
 #include "snapshot/restore.h"
+#include "snapshot/working_set.h"
 
 namespace thaw::snapshot {
 namespace {
@@ -82,6 +85,22 @@ pid_t child_of(pid_t keeper) {
   return -1;
 }
 
+// Serves the faults of all clones; ends with this process.
+const UniqueFd& pager_of_tests() {
+  static const UniqueFd control = [] {
+    sandbox::SocketPair sockets = std::move(sandbox::make_message_sockets()).value();
+    if (::fork() == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      sockets.one.reset();
+      auto pager = Pager::create(std::move(sockets.other));
+      if (pager.ok()) (*pager)->run();
+      ::_exit(0);
+    }
+    return std::move(sockets.one);
+  }();
+  return control;
+}
+
 std::uint64_t inode_of(int fd) {
   struct stat info {};
   ::fstat(fd, &info);
@@ -110,14 +129,33 @@ Launched Launched::program(const std::vector<std::string>& command) {
   return launched;
 }
 
-Launched Launched::clone_of(const Image& image, const UniqueFd& file, uid_t user) {
+Launched Launched::clone_of(const Image& image, const ImageMemory& memory, uid_t user) {
+  return restored(image, memory, user, false);
+}
+
+Launched Launched::copy_of(const Image& image, const ImageMemory& memory) { return restored(image, memory, 0, true); }
+
+Launched Launched::restored(const Image& image, const ImageMemory& memory, uid_t user, bool copied) {
   Launched launched;
+  const UniqueFd& pager = pager_of_tests();
+  const WorkingSet working_set = read_working_set(memory.working_set);
+  const bool learn = working_set.lessons < kWorkingSetLessons;
+  std::function<Status(const UniqueFd&, std::span<const AddressRange>)> share;
+  if (!copied) {
+    share = [&](const UniqueFd& userfault, std::span<const AddressRange> content) {
+      const int fds[] = {userfault.get(), memory.working_set.get()};
+      return sandbox::send_message(pager, encode_pager_add(content, learn), std::span(fds).first(learn ? 2 : 1),
+                                   sandbox::Wait::yes);
+    };
+  }
   sys::Pipe output = std::move(sys::pipe()).value();
   sys::Pipe report = std::move(sys::pipe()).value();
   const auto began = std::chrono::steady_clock::now();
   launched.keeper_ = in_namespace([&] {
     become({.image = image,
-            .image_file = file,
+            .image_file = memory.pages,
+            .share_memory = share,
+            .working_set = working_set.ranges,
             .output = output.write_end,
             .report = report.write_end,
             .running = "running",

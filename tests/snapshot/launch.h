@@ -9,6 +9,7 @@
 
 #include "base/unique_fd.h"
 #include "snapshot/image.h"
+#include "snapshot/image_memory.h"
 
 namespace thaw::snapshot {
 
@@ -16,8 +17,10 @@ namespace thaw::snapshot {
 class Launched {
  public:
   static Launched program(const std::vector<std::string>& command);
-  // The image and its file outlive the call only.
-  static Launched clone_of(const Image& image, const UniqueFd& file, uid_t user = 0);
+  // The image outlives the call only. Its faults are served by a pager of this process's own.
+  static Launched clone_of(const Image& image, const ImageMemory& memory, uid_t user = 0);
+  // The same, with all of its memory copied.
+  static Launched copy_of(const Image& image, const ImageMemory& memory);
   Launched(Launched&& other) noexcept;
   ~Launched();
 
@@ -33,6 +36,7 @@ class Launched {
 
  private:
   Launched() = default;
+  static Launched restored(const Image& image, const ImageMemory& memory, uid_t user, bool copied);
   pid_t keeper_ = -1;  // process 1
   pid_t pid_ = -1;
   UniqueFd output_;

@@ -61,9 +61,10 @@ TEST_F(ProcessTest, TwoClonesGoOnWhereTheOriginalWas) {
   ASSERT_TRUE(report.ok()) << report.error().message;
   const auto image = read_image(file);
   ASSERT_TRUE(image.ok()) << image.error().message;
-  EXPECT_TRUE(verify_pages(file).ok());
+  const auto memory = load_image(file);
+  ASSERT_TRUE(memory.ok()) << memory.error().message;
   for (int clone = 0; clone < 2; ++clone) {
-    Launched thawed = Launched::clone_of(*image, file);
+    Launched thawed = Launched::clone_of(*image, *memory);
     ASSERT_EQ(thawed.report(), "running");
     for (int i = 0; i < 25; ++i) {
       const std::string line = thawed.line();
@@ -87,8 +88,10 @@ TEST_F(ProcessTest, FrozenAtRandomMomentsNothingIsLost) {
     ASSERT_TRUE(report.ok()) << report.error().message;
     const auto image = read_image(file);
     ASSERT_TRUE(image.ok()) << image.error().message;
-    Launched one = Launched::clone_of(*image, file);
-    Launched two = Launched::clone_of(*image, file);
+    const auto memory = load_image(file);
+    ASSERT_TRUE(memory.ok()) << memory.error().message;
+    Launched one = Launched::clone_of(*image, *memory);
+    Launched two = Launched::clone_of(*image, *memory);
     ASSERT_EQ(one.report(), "running") << "cycle " << cycle;
     ASSERT_EQ(two.report(), "running") << "cycle " << cycle;
     for (Launched* clone : {&one, &two}) {
@@ -167,10 +170,12 @@ TEST_P(ServerTest, AnswersAsBeforeWhenItIsThawed) {
   ASSERT_TRUE(report.ok()) << report.error().message;
   const auto image = read_image(file);
   ASSERT_TRUE(image.ok()) << image.error().message;
+  const auto memory = load_image(file);
+  ASSERT_TRUE(memory.ok()) << memory.error().message;
   const std::string after = original.ask(kPort, server.request);
   EXPECT_NE(after.find(server.expected), std::string::npos) << "the original: " << after;
-  Launched one = Launched::clone_of(*image, file);
-  Launched two = Launched::clone_of(*image, file);
+  Launched one = Launched::clone_of(*image, *memory);
+  Launched two = Launched::clone_of(*image, *memory);
   for (Launched* clone : {&one, &two}) {
     ASSERT_EQ(clone->report(), "running");
     // The original and its clones have answered as often: the state is the same, too.

@@ -1,0 +1,89 @@
+// Serves the page faults of clones: userfaultfd(2) on memory that is mapped from an image (image_memory.h).
+//
+// A clone's lazy memory is a private mapping of the image's file, at offsets equal to its addresses. A page that it has
+// not touched yet faults; what the fault needs depends on what has happened to the page since:
+//
+//   a page of the image       UFFDIO_CONTINUE maps the file's own page; the first write copies it, as everywhere
+//   anything else             UFFDIO_ZEROPAGE: never stored, or given back (MADV_DONTNEED), or grown (mremap)
+//
+// The kernel reports what happens to the memory (REMOVE, UNMAP, REMAP, FORK) and waits until the report has been read.
+// So the memory behaves as the anonymous memory that it was: only MADV_FREE answers EINVAL, as kernels before 4.5 do.
+//
+// While a version's working set is being learned, pages are mapped a few at a time and each is noted; later, many at a
+// time.
+//
+// It is a process of its own without privileges, one thread, one loop over epoll. It ends when its control socket
+// closes. If it dies, the environments that it serves must end: their memory would read wrongly (userfaultfd(2)).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "snapshot/address_ranges.h"
+
+namespace thaw::snapshot {
+
+// On the control socket: this header, then `ranges` AddressRanges: the pages that the image holds. Descriptors: the
+// userfaultfd; with `learn` the working set's file.
+struct PagerAdd {
+  std::uint32_t ranges = 0;
+  std::uint32_t learn = 0;
+};
+static_assert(sizeof(PagerAdd) == 8);
+// The most that a message holds; a restore joins ranges over small gaps until they fit.
+inline constexpr std::size_t kPagerRangesMax = 4096;
+inline constexpr std::size_t kPagerMessageBytesMax = sizeof(PagerAdd) + kPagerRangesMax * sizeof(AddressRange);
+
+// A userfaultfd of the calling process, ready to be registered. Errors: unsupported where the kernel lacks it or
+// forbids it.
+Result<UniqueFd> make_userfault();
+
+// The message, without its descriptors.
+std::string encode_pager_add(std::span<const AddressRange> ranges, bool learn);
+
+class Pager {
+ public:
+  static Result<std::unique_ptr<Pager>> create(UniqueFd control);
+  // Returns when the control socket's other end is closed.
+  void run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  // The memory of one process.
+  struct Space {
+    UniqueFd userfault;
+    AddressRanges content;
+    UniqueFd working_set;  // while it is learned
+    AddressRanges touched;
+    Clock::time_point learn_until = Clock::time_point::max();
+    std::uint32_t forks = 0;
+  };
+
+  explicit Pager(UniqueFd control) : control_(std::move(control)) {}
+  Status watch(const UniqueFd& fd, std::uint64_t token);
+  bool read_control();
+  void add(UniqueFd userfault, AddressRanges content, UniqueFd working_set);
+  // A few events of one process. False when the process is gone.
+  bool serve(Space& space);
+  bool serve_fault(Space& space, std::uint64_t page, bool stored);
+  static int fill(const UniqueFd& userfault, std::uint64_t page, std::uint64_t end, bool stored);
+  void learned(Space& space);
+  void drop_gone();
+
+  UniqueFd control_;
+  UniqueFd epoll_;
+  std::uint64_t next_token_ = 1;
+  std::unordered_map<std::uint64_t, std::unique_ptr<Space>> spaces_;  // by token
+  std::vector<std::byte> buffer_;
+  Clock::time_point look_again_;
+};
+
+}  // namespace thaw::snapshot

@@ -1,0 +1,31 @@
+// Which pages of an image its clones touch first. A restore maps them at once, so that a clone does not stop at each.
+//
+// It is learned by the pager from the faults of the first few clones and kept in a small file (a memfd) that the server
+// half owns: a header of 16 bytes (magic, restores learned from, number of ranges, zero), then ranges of two 64-bit
+// addresses each. Advice only: a reader takes what lies within the image, whatever the file says.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "snapshot/address_ranges.h"
+
+namespace thaw::snapshot {
+
+inline constexpr std::size_t kWorkingSetRangesMax = 4095;
+inline constexpr std::uint32_t kWorkingSetLessons = 4;  // restores that it is learned from
+
+struct WorkingSet {
+  std::uint32_t lessons = 0;
+  std::vector<AddressRange> ranges;  // ascending, page-aligned
+};
+
+// An empty one for an unreadable or foreign file.
+WorkingSet read_working_set(const UniqueFd& file);
+// One lesson more, with what it has added to what the file holds.
+Status add_lesson(const UniqueFd& file, std::span<const AddressRange> touched);
+
+}  // namespace thaw::snapshot
