@@ -32,7 +32,7 @@ void Engine::become(const sandbox::ImageRestore& restore) {
     (void)!::write(restore.report.get(), message.data(), message.size());
     ::_exit(kStepFailedStatus);
   };
-  const auto image = read_image(restore.image, kImageBase);
+  const auto image = read_loaded_image(restore.image, kImageBase);
   if (!image.ok()) refuse(image.error());
   if (!here_.ok()) refuse(here_.error());
   if (*here_ != image->fingerprint) {

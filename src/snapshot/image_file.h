@@ -42,9 +42,12 @@ class ImageWriter {
   std::vector<Digest> digests_;
 };
 
-// Reads and validates everything but the pages. base: where in the file the image begins. Errors: corrupt with what is
-// wrong; unsupported for another format version.
-Result<Image> read_image(const UniqueFd& file, std::uint64_t base = 0);
+// Reads and validates everything but the pages. Errors: corrupt with what is wrong; unsupported for another format
+// version.
+Result<Image> read_image(const UniqueFd& file);
+// The same of an image in memory that begins at `base` of the file. Its checksums were compared when it was loaded; its
+// sense is looked at again, because whoever restores it need not trust whoever loaded it.
+Result<Image> read_loaded_image(const UniqueFd& file, std::uint64_t base);
 
 // The checksums of an image's pages, which have been checked themselves, and where everything lies.
 struct ImageChunks {

@@ -18,6 +18,7 @@ namespace thaw::snapshot {
 namespace {
 
 constexpr unsigned kThreadsMax = 8;
+constexpr std::uint64_t kMappedRunBytesMin = 8 * kPageBytes;
 
 // Where pages of the file go. Ascending by `from`; between them lies nothing.
 struct Placement {
@@ -28,10 +29,12 @@ struct Placement {
 
 std::vector<Placement> placements_of(const Image& image) {
   std::vector<Placement> placements;
+  const ProgramData program_data(image);
   for (const Mapping& mapping : image.mappings) {
     for (const PageRun& run : mapping.runs) {
       const std::uint64_t bytes = run.end - run.start;
-      placements.push_back({run.offset, run.offset + bytes, is_lazy(mapping) ? run.start : kImageBase + run.offset});
+      const bool at_address = is_lazy(mapping) || program_data.maps(mapping, run);
+      placements.push_back({run.offset, run.offset + bytes, at_address ? run.start : kImageBase + run.offset});
     }
   }
   std::sort(placements.begin(), placements.end(),
@@ -107,6 +110,18 @@ bool is_lazy(const Mapping& mapping) {
          !mapping.locked &&
          std::find(mapping.advice.begin(), mapping.advice.end(), std::uint32_t{MADV_WIPEONFORK}) ==
              mapping.advice.end();
+}
+
+ProgramData::ProgramData(const Image& image) {
+  for (const Mapping& mapping : image.mappings) {
+    if (mapping.kind == MappingKind::file && (mapping.protection & PROT_EXEC) != 0)
+      programs_.emplace(mapping.file.device, mapping.file.inode);
+  }
+}
+
+bool ProgramData::maps(const Mapping& mapping, const PageRun& run) const {
+  return mapping.kind == MappingKind::file && run.end - run.start >= kMappedRunBytesMin && !mapping.locked &&
+         programs_.contains({mapping.file.device, mapping.file.inode});
 }
 
 Result<ImageMemory> load_image(const UniqueFd& file) {

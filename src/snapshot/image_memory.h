@@ -1,6 +1,7 @@
 // An image in memory, from which clones are restored: one file (a memfd) that all of them map.
 //
-//   offset = address     pages of lazy mappings: a clone maps the file there, privately, at the very same offset, and
+//   offset = address     pages of lazy mappings and of program data: a clone maps the file there, privately, at the
+//   very same offset, and
 //                        shares each page until it writes to it
 //   kImageBase + offset  the rest of the image file as it lies on disk: header, pages that are copied, metadata
 //
@@ -8,6 +9,8 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
+#include <utility>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -21,6 +24,19 @@ inline constexpr std::uint64_t kImageBase = 1ULL << 47;  // beyond every address
 // Private anonymous memory is lazy, with exceptions: a stack grows, locked memory must not fault, memory that a fork
 // wipes (MADV_WIPEONFORK) can only be anonymous.
 bool is_lazy(const Mapping& mapping);
+
+// The runs of pages that clones map from the image, shared until they write to them, on top of the file's mapping: in
+// the data segments of the program and its libraries (files that are mapped executable, too), and long enough to be
+// worth a mapping. MADV_DONTNEED there brings back what was there at the freeze, not what the file holds; no program
+// does that to its own relocated data.
+class ProgramData {
+ public:
+  explicit ProgramData(const Image& image);
+  bool maps(const Mapping& mapping, const PageRun& run) const;
+
+ private:
+  std::set<std::pair<std::uint64_t, std::uint64_t>> programs_;  // device and inode
+};
 
 struct ImageMemory {
   UniqueFd pages;

@@ -111,7 +111,8 @@ Result<std::vector<SpecialPlace>> special_places() {
 
 class Planner {
  public:
-  explicit Planner(const PlanInput& input) : input_(input), image_(input.request.image) {}
+  explicit Planner(const PlanInput& input)
+      : input_(input), image_(input.request.image), program_data_(input.request.image) {}
 
   Result<Plan> run() {
     ASSIGN_OR_RETURN(const std::vector<SpecialPlace> specials, special_places());
@@ -311,8 +312,14 @@ class Planner {
     call(SYS_mmap, {mapping.start, mapping.end - mapping.start, protection,
                     mapping.flags | MAP_FIXED | (anonymous ? MAP_ANONYMOUS : 0U),
                     static_cast<std::uint64_t>(static_cast<std::int64_t>(file)), mapping.offset});
-    for (const PageRun& run : mapping.runs)
-      read_run({run.start, run.end, is_lazy(mapping) ? run.start : kImageBase + run.offset});
+    for (const PageRun& run : mapping.runs) {
+      if (program_data_.maps(mapping, run)) {
+        call(SYS_mmap, {run.start, run.end - run.start, mapping.protection, mapping.flags | MAP_FIXED,
+                        static_cast<std::uint64_t>(input_.image_file), run.start});
+      } else {
+        read_run({run.start, run.end, is_lazy(mapping) ? run.start : kImageBase + run.offset});
+      }
+    }
   }
 
   void map_lazy(const Mapping& mapping) {
@@ -473,6 +480,7 @@ class Planner {
 
   const PlanInput& input_;
   const Image& image_;
+  const ProgramData program_data_;
   Arena arena_;
   std::uint64_t special_bytes_ = 0;
   std::uint32_t* arrived_ = nullptr;
