@@ -329,14 +329,13 @@ void Setup::restore() {
   if (child > 0) return;
   ::setsid();
   const thaw_stub_report running{THAW_STUB_RUNNING, 0};
-  const auto share_memory = [this](const UniqueFd& userfault, std::string_view message, bool learn) {
+  const auto share_memory = [this](const UniqueFd& userfault, std::string_view message) {
     std::string bytes(reinterpret_cast<const char*>(&kReportMemory), sizeof(kReportMemory));
     bytes += message;
     const int fds[] = {userfault.get(), working_set_.get()};
-    return send_message(placed_report_, bytes, std::span(fds).first(learn ? 2 : 1), Wait::yes);
+    return send_message(placed_report_, bytes, fds, Wait::yes);
   };
   plan_.images.become({.image = image_,
-                       .working_set = working_set_,
                        .share_memory = share_memory,
                        .output = output_,
                        .report = placed_report_,

@@ -46,7 +46,7 @@ const char* to_string(SetupStep step);
 inline constexpr std::uint32_t kReportPrepared = 0x7001;  // with the network namespace; it waits
 inline constexpr std::uint32_t kReportFinished = 0x7002;  // with the sockets; execve of the stub follows
 inline constexpr std::uint32_t kReportFailed = 0x7003;
-// This number, then a message for the pager. Descriptors: those of the message, a userfaultfd first.
+// This number, then a message for the pager. Descriptors: a userfaultfd, the working set.
 inline constexpr std::uint32_t kReportMemory = 0x7004;
 struct SetupReport {
   std::uint32_t kind = 0;

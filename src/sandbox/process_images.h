@@ -17,11 +17,9 @@
 namespace thaw::sandbox {
 
 struct ImageRestore {
-  const UniqueFd& image;        // in memory, as EnvironmentSpec::image
-  const UniqueFd& working_set;  // may be none
-  // Gives the userfaultfd of the process's memory to the pager, with a message for it (which may be told to learn the
-  // working set).
-  std::function<Status(const UniqueFd& userfault, std::string_view message, bool learn)> share_memory;
+  const UniqueFd& image;  // in memory, as EnvironmentSpec::image
+  // Gives the userfaultfd of the process's memory to the pager, with a message for it.
+  std::function<Status(const UniqueFd& userfault, std::string_view message)> share_memory;
   const UniqueFd& output;
   // Gets `running` in one write when the function is about to go on; or the bytes of failed(); or, when a step fails
   // after there is no way back, kFailedStepBytes bytes of it.

@@ -7,7 +7,6 @@
 #include "snapshot/image_memory.h"
 #include "snapshot/pager.h"
 #include "snapshot/restore.h"
-#include "snapshot/working_set.h"
 
 namespace thaw::snapshot {
 
@@ -39,15 +38,12 @@ void Engine::become(const sandbox::ImageRestore& restore) {
     refuse({ErrorKind::unsupported, "the snapshot was taken with another kernel, CPU or boot of the machine",
             "Snapshot.OtherMachine"});
   }
-  const WorkingSet working_set = read_working_set(restore.working_set);
-  const bool learn = restore.working_set.valid() && working_set.lessons < kWorkingSetLessons;
   snapshot::become({.image = *image,
                     .image_file = restore.image,
                     .share_memory =
                         [&](const UniqueFd& userfault, std::span<const AddressRange> content) {
-                          return restore.share_memory(userfault, encode_pager_add(content, learn), learn);
+                          return restore.share_memory(userfault, encode_pager_add(content));
                         },
-                    .working_set = working_set.ranges,
                     .output = restore.output,
                     .report = restore.report,
                     .running = restore.running,

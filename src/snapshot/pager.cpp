@@ -24,16 +24,14 @@ namespace {
 constexpr std::uint64_t kTokenControl = 0;
 constexpr int kEventsMax = 64;
 constexpr int kMessagesPerTurn = 16;  // of one process: one that faults much must not starve the others
-constexpr std::uint64_t kClusterPages = 64;
-constexpr std::uint64_t kLearningPages = 4;
-constexpr std::uint64_t kZeroPages = 16;
+constexpr std::uint64_t kClusterBytes = 64 * kPageBytes;
+constexpr std::uint64_t kZeroBytes = 16 * kPageBytes;
+constexpr std::uint64_t kAheadBytes = 64 * kPageBytes;  // of the working set at a time: some 20 us of work
 constexpr auto kLessonMax = std::chrono::seconds(3);
 // How often processes are looked for that are gone without a word.
 constexpr auto kLookPause = std::chrono::seconds(1);
 constexpr std::size_t kSpacesMax = 65'536;
 constexpr std::uint32_t kForksBetweenLooks = 64;
-
-std::uint64_t pages(std::uint64_t count) { return count * kPageBytes; }
 
 void wake(const UniqueFd& userfault, std::uint64_t page) {
   uffdio_range range{.start = page, .len = kPageBytes};
@@ -46,6 +44,32 @@ bool lives(const UniqueFd& userfault) {
   constexpr std::uint64_t kLastPage = 0x7fffffffe000;
   uffdio_zeropage nothing{.range = {.start = kLastPage, .len = kPageBytes}, .mode = 0, .zeropage = 0};
   return ::ioctl(userfault.get(), UFFDIO_ZEROPAGE, &nothing) == 0 || errno != ESRCH;
+}
+
+struct Filled {
+  std::uint64_t bytes = 0;
+  int failed = 0;  // errno, where nothing could be done
+};
+
+// Maps pages of the image, or zeros: as many as can be from the beginning of the range.
+Filled fill(const UniqueFd& userfault, AddressRange range, bool stored) {
+  for (;;) {
+    const uffdio_range wanted{.start = range.start, .len = range.end - range.start};
+    std::int64_t done = 0;
+    if (stored) {
+      uffdio_continue request{.range = wanted, .mode = 0, .mapped = 0};
+      if (::ioctl(userfault.get(), UFFDIO_CONTINUE, &request) == 0) return {wanted.len, 0};
+      done = request.mapped;
+    } else {
+      uffdio_zeropage request{.range = wanted, .mode = 0, .zeropage = 0};
+      if (::ioctl(userfault.get(), UFFDIO_ZEROPAGE, &request) == 0) return {wanted.len, 0};
+      done = request.zeropage;
+    }
+    if (done > 0) return {static_cast<std::uint64_t>(done), 0};
+    // Not within one mapping of the process: its first page is.
+    if (errno != ENOENT || wanted.len == kPageBytes) return {0, errno};
+    range.end = range.start + kPageBytes;
+  }
 }
 
 }  // namespace
@@ -63,8 +87,8 @@ Result<UniqueFd> make_userfault() {
   return userfault;
 }
 
-std::string encode_pager_add(std::span<const AddressRange> ranges, bool learn) {
-  const PagerAdd header{.ranges = static_cast<std::uint32_t>(ranges.size()), .learn = learn ? 1U : 0U};
+std::string encode_pager_add(std::span<const AddressRange> ranges) {
+  const PagerAdd header{.ranges = static_cast<std::uint32_t>(ranges.size())};
   std::string message(reinterpret_cast<const char*>(&header), sizeof(header));
   message.append(reinterpret_cast<const char*>(ranges.data()), ranges.size_bytes());
   return message;
@@ -85,13 +109,18 @@ Status Pager::watch(const UniqueFd& fd, std::uint64_t token) {
   return {};
 }
 
+int Pager::wait_ms() const {
+  if (!ahead_.empty()) return 0;
+  if (spaces_.empty()) return -1;
+  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(look_again_ - Clock::now()).count();
+  return static_cast<int>(std::max<long long>(wait, 0));
+}
+
 void Pager::run() {
   look_again_ = Clock::now() + kLookPause;
   for (;;) {
-    const auto wait = std::chrono::ceil<std::chrono::milliseconds>(look_again_ - Clock::now()).count();
     epoll_event events[kEventsMax];
-    const int wait_ms = spaces_.empty() ? -1 : static_cast<int>(std::max<long long>(wait, 0));
-    const int count = ::epoll_wait(epoll_.get(), events, kEventsMax, wait_ms);
+    const int count = ::epoll_wait(epoll_.get(), events, kEventsMax, wait_ms());
     for (int i = 0; i < count; ++i) {
       const std::uint64_t token = events[i].data.u64;
       if (token == kTokenControl) {
@@ -99,12 +128,10 @@ void Pager::run() {
         continue;
       }
       const auto found = spaces_.find(token);
-      if (found != spaces_.end() && !serve(*found->second)) {
-        learned(*found->second);
-        spaces_.erase(found);
-      }
+      if (found != spaces_.end() && !serve(token, *found->second)) forget(token);
     }
-    if (Clock::now() >= look_again_) drop_gone();
+    work_ahead();
+    if (Clock::now() >= look_again_) look_around();
   }
 }
 
@@ -113,31 +140,36 @@ bool Pager::read_control() {
     auto message = sandbox::receive_message(control_, buffer_, sandbox::Wait::no);
     if (!message.ok()) return message.error().kind == ErrorKind::overloaded;
     if (message->size == 0) return false;
-    PagerAdd header;
-    if (message->size < sizeof(header)) continue;
-    std::memcpy(&header, buffer_.data(), sizeof(header));
-    const std::size_t fds = header.learn != 0 ? 2 : 1;
-    if (header.ranges > kPagerRangesMax || message->size != sizeof(header) + header.ranges * sizeof(AddressRange) ||
-        message->fds.size() != fds || spaces_.size() >= kSpacesMax) {
-      log::error("pager_message_refused bytes={} spaces={}", message->size, spaces_.size());
-      continue;
-    }
-    AddressRanges content;
-    for (std::size_t i = 0; i < header.ranges; ++i) {
-      AddressRange range;
-      std::memcpy(&range, buffer_.data() + sizeof(header) + i * sizeof(range), sizeof(range));
-      content.add(range);
-    }
-    add(std::move(message->fds[0]), std::move(content), fds == 2 ? std::move(message->fds[1]) : UniqueFd());
+    take(std::span(buffer_).first(message->size), std::move(message->fds));
   }
 }
 
-void Pager::add(UniqueFd userfault, AddressRanges content, UniqueFd working_set) {
+void Pager::take(std::span<const std::byte> message, std::vector<UniqueFd> fds) {
+  PagerAdd header;
+  if (message.size() >= sizeof(header)) std::memcpy(&header, message.data(), sizeof(header));
+  if (message.size() < sizeof(header) || header.ranges > kPagerRangesMax || fds.size() != 2 ||
+      message.size() != sizeof(header) + header.ranges * sizeof(AddressRange) || spaces_.size() >= kSpacesMax) {
+    log::error("pager_message_refused bytes={} spaces={}", message.size(), spaces_.size());
+    return;
+  }
   auto space = std::make_unique<Space>();
-  space->userfault = std::move(userfault);
-  space->content = std::move(content);
-  space->working_set = std::move(working_set);
-  if (space->working_set.valid()) space->learn_until = Clock::now() + kLessonMax;
+  space->userfault = std::move(fds[0]);
+  for (std::size_t i = 0; i < header.ranges; ++i) {
+    AddressRange range;
+    std::memcpy(&range, message.data() + sizeof(header) + i * sizeof(range), sizeof(range));
+    space->content.add(range);
+  }
+  WorkingSet set = read_working_set(fds[1]);
+  space->ahead = std::move(set.ranges);
+  std::reverse(space->ahead.begin(), space->ahead.end());
+  if (set.lessons < kWorkingSetLessons) {
+    space->working_set = std::move(fds[1]);
+    space->learn_until = Clock::now() + kLessonMax;
+  }
+  add(std::move(space));
+}
+
+void Pager::add(std::unique_ptr<Space> space) {
   const std::uint64_t token = next_token_++;
   if (const Status watched = watch(space->userfault, token); !watched.ok()) {
     // Nobody answers its faults: its processes stop, and their environment's timeouts end them.
@@ -146,10 +178,20 @@ void Pager::add(UniqueFd userfault, AddressRanges content, UniqueFd working_set)
   spaces_.emplace(token, std::move(space));
 }
 
-bool Pager::serve(Space& space) {
+void Pager::forget(std::uint64_t token) {
+  const auto found = spaces_.find(token);
+  learned(*found->second);
+  spaces_.erase(found);
+}
+
+bool Pager::serve(std::uint64_t token, Space& space) {
   uffd_msg messages[kMessagesPerTurn];
   const ssize_t got = ::read(space.userfault.get(), messages, sizeof(messages));
-  if (got < 0) return errno == EAGAIN || errno == EINTR;
+  if (got < 0) {
+    // A fork's descriptor finds no place: those of processes that are gone make room.
+    if (errno == EMFILE || errno == ENFILE) look_again_ = Clock::now();
+    return true;
+  }
   for (std::size_t i = 0; i < static_cast<std::size_t>(got) / sizeof(uffd_msg); ++i) {
     const auto& about = messages[i].arg;
     switch (messages[i].event) {
@@ -166,35 +208,21 @@ bool Pager::serve(Space& space) {
       case UFFD_EVENT_REMAP:
         space.content.move(about.remap.from, about.remap.to, about.remap.len);
         break;
-      case UFFD_EVENT_FORK:
-        add(UniqueFd(static_cast<int>(about.fork.ufd)), space.content, {});
+      case UFFD_EVENT_FORK: {
+        auto child = std::make_unique<Space>();
+        child->userfault = UniqueFd(static_cast<int>(about.fork.ufd));
+        child->content = space.content;
+        add(std::move(child));
         // Processes that have run another program since leave their memory behind.
         if (++space.forks % kForksBetweenLooks == 0) look_again_ = Clock::now();
         break;
+      }
       default:
         break;
     }
   }
+  if (!std::exchange(space.begun, true) && !space.ahead.empty()) ahead_.push_back(token);
   return true;
-}
-
-// Maps pages of the image, or zeros, from `page` on: as many as can be of what is wanted. The first errno that nothing
-// could be done about, or 0.
-int Pager::fill(const UniqueFd& userfault, std::uint64_t page, std::uint64_t end, bool stored) {
-  for (;;) {
-    const uffdio_range range{.start = page, .len = end - page};
-    int failed = 0;
-    if (stored) {
-      uffdio_continue request{.range = range, .mode = 0, .mapped = 0};
-      if (::ioctl(userfault.get(), UFFDIO_CONTINUE, &request) != 0 && request.mapped <= 0) failed = errno;
-    } else {
-      uffdio_zeropage request{.range = range, .mode = 0, .zeropage = 0};
-      if (::ioctl(userfault.get(), UFFDIO_ZEROPAGE, &request) != 0 && request.zeropage <= 0) failed = errno;
-    }
-    // Not within one mapping of the process: its first page is.
-    if (failed != ENOENT || end == page + kPageBytes) return failed;
-    end = page + kPageBytes;
-  }
 }
 
 // What cannot be done because the memory is just changing is tried again by the thread itself, once it is woken.
@@ -204,15 +232,54 @@ bool Pager::serve_fault(Space& space, std::uint64_t page, bool stored) {
   const bool learning = space.working_set.valid();
   std::uint64_t end = page + kPageBytes;
   if (from_image) {
-    end = std::min(range->end, page + pages(learning ? kLearningPages : kClusterPages));
+    if (!learning) end = std::min(range->end, page + kClusterBytes);
   } else if (!range) {
     // Within a range, which may have been joined over gaps, only the page itself is known to be empty.
-    end = std::min(space.content.next_start(page), page + pages(kZeroPages));
+    end = std::min(space.content.next_start(page), page + kZeroBytes);
   }
-  const int failed = fill(space.userfault, page, end, from_image);
-  if (failed == ESRCH) return false;
-  if (failed != 0) wake(space.userfault, page);
-  if (from_image && learning) space.touched.add({page, end});
+  const Filled filled = fill(space.userfault, {page, end}, from_image);
+  if (filled.failed == ESRCH) return false;
+  if (filled.bytes == 0) wake(space.userfault, page);
+  if (from_image && learning && space.touched.size() < kWorkingSetRangesMax) {
+    const bool next = !space.touched.empty() && space.touched.back().end == page;
+    if (next) {
+      space.touched.back().end = end;
+    } else {
+      space.touched.push_back({page, end});
+    }
+  }
+  return true;
+}
+
+void Pager::work_ahead() {
+  if (ahead_.empty()) return;
+  const std::uint64_t token = ahead_.front();
+  ahead_.pop_front();
+  const auto found = spaces_.find(token);
+  if (found == spaces_.end()) return;
+  if (!work_ahead(*found->second)) {
+    forget(token);
+  } else if (!found->second->ahead.empty()) {
+    ahead_.push_back(token);
+  }
+}
+
+// False when the process is gone.
+bool Pager::work_ahead(Space& space) {
+  std::uint64_t left = kAheadBytes;
+  while (left > 0 && !space.ahead.empty()) {
+    const AddressRange next = space.ahead.back();
+    space.ahead.pop_back();
+    for (AddressRange range : space.content.within(next)) {
+      while (range.start < range.end) {
+        const Filled filled = fill(space.userfault, range, true);
+        if (filled.failed == ESRCH) return false;
+        // A page that is there already, or cannot be now: it is left to a fault.
+        range.start += std::max<std::uint64_t>(filled.bytes, kPageBytes);
+        left -= std::min(left, std::max<std::uint64_t>(filled.bytes, kPageBytes));
+      }
+    }
+  }
   return true;
 }
 
@@ -220,13 +287,12 @@ void Pager::learned(Space& space) {
   if (!space.working_set.valid()) return;
   const UniqueFd file = std::move(space.working_set);
   space.learn_until = Clock::time_point::max();
-  const std::vector<AddressRange> touched = space.touched.all();
-  space.touched = {};
+  const std::vector<AddressRange> touched = std::move(space.touched);
   if (const Status kept = add_lesson(file, touched); !kept.ok())
     log::warn("working_set_lost error=\"{}\"", kept.error().message);
 }
 
-void Pager::drop_gone() {
+void Pager::look_around() {
   const Clock::time_point now = Clock::now();
   look_again_ = now + kLookPause;
   for (auto at = spaces_.begin(); at != spaces_.end();) {

@@ -9,8 +9,9 @@
 // The kernel reports what happens to the memory (REMOVE, UNMAP, REMAP, FORK) and waits until the report has been read.
 // So the memory behaves as the anonymous memory that it was: only MADV_FREE answers EINVAL, as kernels before 4.5 do.
 //
-// While a version's working set is being learned, pages are mapped a few at a time and each is noted; later, many at a
-// time.
+// With a clone's first fault its working set begins to be mapped, in the order in which clones before it used it, a few
+// pages at a time between the faults that come meanwhile. While that is being learned, each fault maps one page and is
+// noted; later, many at a time.
 //
 // It is a process of its own without privileges, one thread, one loop over epoll. It ends when its control socket
 // closes. If it dies, the environments that it serves must end: their memory would read wrongly (userfaultfd(2)).
@@ -18,7 +19,7 @@
 
 #include <chrono>
 #include <cstdint>
-#include <map>
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -32,10 +33,10 @@
 namespace thaw::snapshot {
 
 // On the control socket: this header, then `ranges` AddressRanges: the pages that the image holds. Descriptors: the
-// userfaultfd; with `learn` the working set's file.
+// userfaultfd, the working set's file.
 struct PagerAdd {
   std::uint32_t ranges = 0;
-  std::uint32_t learn = 0;
+  std::uint32_t reserved = 0;
 };
 static_assert(sizeof(PagerAdd) == 8);
 // The most that a message holds; a restore joins ranges over small gaps until they fit.
@@ -47,7 +48,7 @@ inline constexpr std::size_t kPagerMessageBytesMax = sizeof(PagerAdd) + kPagerRa
 Result<UniqueFd> make_userfault();
 
 // The message, without its descriptors.
-std::string encode_pager_add(std::span<const AddressRange> ranges, bool learn);
+std::string encode_pager_add(std::span<const AddressRange> ranges);
 
 class Pager {
  public:
@@ -61,8 +62,10 @@ class Pager {
   struct Space {
     UniqueFd userfault;
     AddressRanges content;
-    UniqueFd working_set;  // while it is learned
-    AddressRanges touched;
+    std::vector<AddressRange> ahead;  // what is still to be mapped of the working set, the next one last
+    bool begun = false;               // it has faulted
+    UniqueFd working_set;             // while it is learned
+    std::vector<AddressRange> touched;
     Clock::time_point learn_until = Clock::time_point::max();
     std::uint32_t forks = 0;
   };
@@ -70,18 +73,24 @@ class Pager {
   explicit Pager(UniqueFd control) : control_(std::move(control)) {}
   Status watch(const UniqueFd& fd, std::uint64_t token);
   bool read_control();
-  void add(UniqueFd userfault, AddressRanges content, UniqueFd working_set);
+  void take(std::span<const std::byte> message, std::vector<UniqueFd> fds);
+  void add(std::unique_ptr<Space> space);
+  void forget(std::uint64_t token);
   // A few events of one process. False when the process is gone.
-  bool serve(Space& space);
+  bool serve(std::uint64_t token, Space& space);
   bool serve_fault(Space& space, std::uint64_t page, bool stored);
-  static int fill(const UniqueFd& userfault, std::uint64_t page, std::uint64_t end, bool stored);
-  void learned(Space& space);
-  void drop_gone();
+  // Maps a little of the working set of the process whose turn it is.
+  void work_ahead();
+  bool work_ahead(Space& space);
+  static void learned(Space& space);
+  void look_around();
+  int wait_ms() const;
 
   UniqueFd control_;
   UniqueFd epoll_;
   std::uint64_t next_token_ = 1;
   std::unordered_map<std::uint64_t, std::unique_ptr<Space>> spaces_;  // by token
+  std::deque<std::uint64_t> ahead_;                                   // tokens of spaces with something to map ahead
   std::vector<std::byte> buffer_;
   Clock::time_point look_again_;
 };

@@ -29,8 +29,7 @@ struct RestoreRequest {
   // Gives the process's userfaultfd and the pages that the image holds to whoever serves its faults (pager.h). Empty,
   // or where the kernel has no userfaultfd: lazy mappings are copied like all others.
   std::function<Status(const UniqueFd& userfault, std::span<const AddressRange> content)> share_memory;
-  std::span<const AddressRange> working_set;  // what is mapped at once of the lazy mappings
-  const UniqueFd& output;                     // where the function's output goes from now on
+  const UniqueFd& output;  // where the function's output goes from now on
   // Gets `running` in one write when every thread is about to go on, or the Step that failed.
   const UniqueFd& report;
   std::string running;

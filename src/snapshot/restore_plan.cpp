@@ -34,9 +34,8 @@ constexpr std::uint64_t kUserEnd = 0x7ffffffff000;
 constexpr std::uint64_t kFirstPlace = 0x10000;       // vm.mmap_min_addr
 constexpr std::size_t kVectorsMax = 1024;            // UIO_MAXIOV
 constexpr std::uint64_t kReadBytesMax = 1ULL << 30;  // of one preadv
-constexpr std::size_t kStepsOfThread = 24;
+constexpr std::size_t kStepsOfThread = 26;
 constexpr std::size_t kStepsOfProcess = 160;
-constexpr std::size_t kWorkingSetStepsMax = 8192;
 
 std::uint64_t address_of(const void* pointer) { return reinterpret_cast<std::uint64_t>(pointer); }
 std::uint64_t round_up(std::uint64_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes; }
@@ -131,7 +130,7 @@ class Planner {
 
  private:
   std::uint64_t estimate() const {
-    std::uint64_t steps = kStepsOfProcess + image_.threads.size() * (kStepsOfThread + 2) + image_.mappings.size() * 6 +
+    std::uint64_t steps = kStepsOfProcess + image_.threads.size() * (kStepsOfThread + 4) + image_.mappings.size() * 6 +
                           image_.process.posix_timers.size() * 4;
     std::uint64_t runs = 0;
     std::uint64_t pending = image_.process.pending.size();
@@ -145,9 +144,8 @@ class Planner {
       pending += thread.pending.size();
       frames += frame_bytes() + thread.affinity.size() + 1024;
     }
-    steps += pending + runs + kWorkingSetStepsMax;
-    // Only what is used of it takes memory.
-    return (kWorkingSetStepsMax + image_.mappings.size()) * sizeof(uffdio_register) + steps * sizeof(Step) +
+    steps += pending + runs;
+    return (image_.mappings.size() + 2 * image_.threads.size()) * sizeof(uffdio_register) + steps * sizeof(Step) +
            runs * sizeof(iovec) + pending * 128 + frames + special_bytes_ + 128 * 1024;
   }
 
@@ -243,8 +241,8 @@ class Planner {
 
   Status plan_leader(const std::vector<SpecialPlace>& specials) {
     const Thread& leader = image_.threads.front();
-    std::size_t steps = kStepsOfProcess + image_.mappings.size() * 6 + births_.size() + leader.pending.size() +
-                        image_.process.pending.size() + image_.process.posix_timers.size() * 4 + kWorkingSetStepsMax;
+    std::size_t steps = kStepsOfProcess + image_.mappings.size() * 6 + image_.threads.size() * 3 +
+                        leader.pending.size() + image_.process.pending.size() + image_.process.posix_timers.size() * 4;
     for (const Mapping& mapping : image_.mappings) steps += mapping.runs.size() + mapping.advice.size();
     begin_table(steps);
     leader_ = table_;
@@ -303,7 +301,6 @@ class Planner {
       if (mapping.locked) try_call(SYS_mlock, {mapping.start, mapping.end - mapping.start});
     }
     serve_faults();
-    map_working_set();
   }
 
   void map_copied(const Mapping& mapping, int file) {
@@ -326,7 +323,6 @@ class Planner {
     call(SYS_mmap, {mapping.start, mapping.end - mapping.start, mapping.protection, mapping.flags | MAP_FIXED,
                     static_cast<std::uint64_t>(input_.image_file), mapping.start});
     lazy_.add({mapping.start, mapping.end});
-    for (const PageRun& run : mapping.runs) stored_.push_back({run.start, run.end});
   }
 
   void serve_faults() {
@@ -334,25 +330,23 @@ class Planner {
       const uffdio_register request{.range = {.start = range.start, .len = range.end - range.start},
                                     .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
                                     .ioctls = 0};
-      call(SYS_ioctl, {static_cast<std::uint64_t>(input_.userfault), UFFDIO_REGISTER, address_of(arena_.put(request))});
+      call(SYS_ioctl, {userfault(), UFFDIO_REGISTER, address_of(arena_.put(request))});
+    }
+    // What the kernel writes when a thread ends: no fault is served any more then.
+    for (const Thread& thread : image_.threads) {
+      map_page_of(thread.clear_child_tid);
+      map_page_of(thread.robust_list);
     }
   }
 
-  // One request for each range within a run, because a request must lie within one mapping.
-  void map_working_set() {
-    std::size_t steps = 0;
-    auto run = stored_.begin();
-    for (const AddressRange& wanted : input_.request.working_set) {
-      while (run != stored_.end() && run->end <= wanted.start) ++run;
-      for (auto at = run; at != stored_.end() && at->start < wanted.end && steps < kWorkingSetStepsMax; ++at, ++steps) {
-        const std::uint64_t start = std::max(at->start, wanted.start);
-        const uffdio_continue request{
-            .range = {.start = start, .len = std::min(at->end, wanted.end) - start}, .mode = 0, .mapped = 0};
-        try_call(SYS_ioctl,
-                 {static_cast<std::uint64_t>(input_.userfault), UFFDIO_CONTINUE, address_of(arena_.put(request))});
-      }
-    }
+  void map_page_of(std::uint64_t address) {
+    if (!lazy_.find(address)) return;
+    const uffdio_continue request{
+        .range = {.start = address & ~(kPageBytes - 1), .len = kPageBytes}, .mode = 0, .mapped = 0};
+    try_call(SYS_ioctl, {userfault(), UFFDIO_CONTINUE, address_of(arena_.put(request))});
   }
+
+  std::uint64_t userfault() const { return static_cast<std::uint64_t>(input_.userfault); }
 
   // Runs that follow one another in the file go into one preadv.
   void read_run(PageRun run) {
@@ -490,8 +484,7 @@ class Planner {
   Step* leader_ = nullptr;
   std::vector<Step> births_;
   std::vector<SpecialPlace> aside_;
-  AddressRanges lazy_;                // mappings
-  std::vector<AddressRange> stored_;  // the pages in them that the image holds
+  AddressRanges lazy_;
   iovec* vectors_ = nullptr;
   std::size_t vector_count_ = 0;
   std::uint64_t read_from_ = 0;

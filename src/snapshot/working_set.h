@@ -1,8 +1,9 @@
-// Which pages of an image its clones touch first. A restore maps them at once, so that a clone does not stop at each.
+// Which pages of an image its clones touch first, in the order in which they do. The pager maps them for a clone before
+// it stops at each.
 //
-// It is learned by the pager from the faults of the first few clones and kept in a small file (a memfd) that the server
-// half owns: a header of 16 bytes (magic, restores learned from, number of ranges, zero), then ranges of two 64-bit
-// addresses each. Advice only: a reader takes what lies within the image, whatever the file says.
+// It is learned from the faults of the first few clones and kept in a small file (a memfd) that the server half owns: a
+// header of 16 bytes (magic, restores learned from, number of ranges, zero), then ranges of two 64-bit addresses each.
+// Advice only: a reader takes what lies within the image, whatever the file says.
 #pragma once
 
 #include <cstdint>
@@ -15,17 +16,17 @@
 
 namespace thaw::snapshot {
 
-inline constexpr std::size_t kWorkingSetRangesMax = 4095;
+inline constexpr std::size_t kWorkingSetRangesMax = 8191;
 inline constexpr std::uint32_t kWorkingSetLessons = 4;  // restores that it is learned from
 
 struct WorkingSet {
   std::uint32_t lessons = 0;
-  std::vector<AddressRange> ranges;  // ascending, page-aligned
+  std::vector<AddressRange> ranges;  // page-aligned, in order of use; they may overlap
 };
 
 // An empty one for an unreadable or foreign file.
 WorkingSet read_working_set(const UniqueFd& file);
-// One lesson more, with what it has added to what the file holds.
+// One lesson more, with what it has added, in order of use. What is too much is left out.
 Status add_lesson(const UniqueFd& file, std::span<const AddressRange> touched);
 
 }  // namespace thaw::snapshot

@@ -25,7 +25,6 @@
 #include "snapshot/pager.h"
 #include "snapshot/proc_files.h"
 #include "snapshot/restore.h"
-#include "snapshot/working_set.h"
 
 namespace thaw::snapshot {
 namespace {
@@ -138,14 +137,11 @@ Launched Launched::copy_of(const Image& image, const ImageMemory& memory) { retu
 Launched Launched::restored(const Image& image, const ImageMemory& memory, uid_t user, bool copied) {
   Launched launched;
   const UniqueFd& pager = pager_of_tests();
-  const WorkingSet working_set = read_working_set(memory.working_set);
-  const bool learn = working_set.lessons < kWorkingSetLessons;
   std::function<Status(const UniqueFd&, std::span<const AddressRange>)> share;
   if (!copied) {
     share = [&](const UniqueFd& userfault, std::span<const AddressRange> content) {
       const int fds[] = {userfault.get(), memory.working_set.get()};
-      return sandbox::send_message(pager, encode_pager_add(content, learn), std::span(fds).first(learn ? 2 : 1),
-                                   sandbox::Wait::yes);
+      return sandbox::send_message(pager, encode_pager_add(content), fds, sandbox::Wait::yes);
     };
   }
   sys::Pipe output = std::move(sys::pipe()).value();
@@ -155,7 +151,6 @@ Launched Launched::restored(const Image& image, const ImageMemory& memory, uid_t
     become({.image = image,
             .image_file = memory.pages,
             .share_memory = share,
-            .working_set = working_set.ranges,
             .output = output.write_end,
             .report = report.write_end,
             .running = "running",
