@@ -98,8 +98,11 @@ class Spawner {
   Result<Environment*> choose();
   // Clones the process of a new environment.
   Result<Environment*> launch();
-  // Prepares ahead, a few at a time.
+  // Prepares ahead, a few at a time: as many as the options say, or as the last burst of starts took.
   void refill();
+  void note_start(Clock::time_point now);
+  std::size_t prepared_wanted(Clock::time_point now) const;
+  void end_surplus(std::size_t count);
   void make_sockets(const protocol::Request& request);
   void freeze(const protocol::Request& request, const UniqueFd& image);
   Result<pid_t> launch_freeze(const protocol::Request& request, const UniqueFd& image);
@@ -153,6 +156,9 @@ class Spawner {
   // Bounded by the requests that the client may have open and the environments that there can be.
   std::deque<Outgoing> outgoing_;
   Clock::time_point refill_not_before_;
+  // The most starts at the same time, of late.
+  std::uint32_t burst_ = 0;
+  Clock::time_point burst_forgotten_at_;
   bool closing_ = false;
 };
 

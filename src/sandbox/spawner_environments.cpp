@@ -24,6 +24,9 @@ constexpr std::uint64_t kTokenFirstSlot = 16;
 constexpr auto kStartMax = std::chrono::seconds(10);
 // Prepared at the same time: more would only wait for each other in the kernel.
 constexpr std::size_t kPreparingMax = 4;
+// About 1 MB each.
+constexpr std::uint32_t kPreparedBurstMax = 128;
+constexpr auto kBurstRemembered = std::chrono::minutes(5);
 constexpr auto kRefillPause = std::chrono::seconds(1);
 constexpr auto kClearPause = std::chrono::milliseconds(1);
 constexpr auto kClearMax = std::chrono::seconds(5);
@@ -89,6 +92,7 @@ Status Spawner::assign(const protocol::Request& request, std::string_view bytes,
   environment->output_pipe = output.st_ino;
   environment->look_again = began + kStartMax;
   slot_of_id_[request.id] = environment->slot;
+  note_start(began);
   return {};
 }
 
@@ -114,12 +118,39 @@ void Spawner::refill() {
   }
   // Functions that start come first; what is prepared takes its turn when they run.
   if (starting > 0) return;
-  for (; preparing < kPreparingMax && preparing + prepared < options_.prepared; ++preparing) {
+  const std::size_t wanted = prepared_wanted(Clock::now());
+  if (prepared > wanted) return end_surplus(prepared - wanted);
+  for (; preparing < kPreparingMax && preparing + prepared < wanted; ++preparing) {
     if (const auto launched = launch(); !launched.ok()) {
       log::warn("prepare_failed error=\"{}\"", launched.error().message);
       refill_not_before_ = Clock::now() + kRefillPause;
       return;
     }
+  }
+}
+
+// A burst is likely to be followed by another: then the slow half of its starts is done already.
+void Spawner::note_start(Clock::time_point now) {
+  std::uint32_t starting = 0;
+  for (const auto& [slot, environment] : live_) starting += environment->state == State::starting;
+  if (now >= burst_forgotten_at_) burst_ = 0;
+  if (starting < burst_) return;
+  burst_ = starting;
+  burst_forgotten_at_ = now + kBurstRemembered;
+}
+
+std::size_t Spawner::prepared_wanted(Clock::time_point now) const {
+  if (options_.prepared == 0 || now >= burst_forgotten_at_) return options_.prepared;
+  return std::max<std::size_t>(options_.prepared, std::min(burst_, kPreparedBurstMax));
+}
+
+void Spawner::end_surplus(std::size_t count) {
+  for (const auto& [slot, environment] : live_) {
+    if (count == 0) return;
+    if (environment->state != State::prepared) continue;
+    environment->destroyed = true;
+    end(*environment);
+    --count;
   }
 }
 
@@ -298,7 +329,7 @@ void Spawner::clear(Environment& environment) {
   if (environment.id) {
     answer_ended(environment);
     slot_of_id_.erase(*environment.id);
-  } else if (!closing_) {
+  } else if (!closing_ && !environment.destroyed) {
     log::warn("prepared_environment_lost error=\"{}\"", environment.failure ? environment.failure->message : "");
     refill_not_before_ = Clock::now() + kRefillPause;
   }
@@ -335,6 +366,7 @@ int Spawner::next_wait_ms() const {
   constexpr long long kWaitMaxMs = 60'000;
   constexpr long long kClosingWaitMs = 100;
   Clock::time_point next = Clock::now() + std::chrono::milliseconds(closing_ ? kClosingWaitMs : kWaitMaxMs);
+  if (burst_forgotten_at_ > Clock::now()) next = std::min(next, burst_forgotten_at_);
   if (refill_not_before_ > Clock::now()) next = std::min(next, refill_not_before_);
   for (const auto& [slot, environment] : live_) {
     if (is_timed(*environment)) next = std::min(next, environment->look_again);

@@ -1,6 +1,7 @@
 // Functions frozen and thawed as they really run: PID 2 of an environment, unprivileged, behind the seccomp filter.
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -82,6 +83,13 @@ class SnapshotTest : public SpawnerFixture {
       if (text.starts_with(key + ":")) return text.substr(text.find_first_not_of(" \t", key.size() + 1));
     }
     return "";
+  }
+
+  pid_t pager() const {
+    for (const pid_t pid : children_of(children_of(keeper_).at(0))) {
+      if (status_of(pid, "Name") == "thaw-pager") return pid;
+    }
+    return -1;
   }
 
   static std::string get(const UniqueFd& socket) {
@@ -189,6 +197,26 @@ TEST_F(SnapshotTest, ABrokenImageFailsTheStartAndNothingElse) {
   const UniqueFd empty = new_file();
   EXPECT_FALSE(try_thaw(empty).ok());
   EXPECT_TRUE(try_start({"/bin/sleep", "1000"}).ok());
+}
+
+// Memory that nobody serves would read wrongly: its function ends, others do not, and there is a new pager.
+TEST_F(SnapshotTest, WithThePagerItsClonesEnd) {
+  const Running original = start({"/bin/sleep", "1000"});
+  const UniqueFd image = new_file();
+  ASSERT_TRUE(freeze(original, image).ok());
+  const auto thawed = try_thaw(image);
+  ASSERT_TRUE(thawed.ok()) << thawed.error().message;
+  const pid_t first = pager();
+  ASSERT_GT(first, 0);
+  EXPECT_EQ(status_of(first, "CapEff"), "0000000000000000");
+  EXPECT_FALSE(status_of(first, "Uid").starts_with("0"));
+  ASSERT_EQ(::kill(first, SIGKILL), 0);
+  EXPECT_EQ(wait_exit(thawed->id).reason, ExitReason::signaled);
+  EXPECT_TRUE(try_start({"/bin/sleep", "1000"}).ok());
+  const auto again = try_thaw(image);
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  EXPECT_NE(pager(), first);
+  EXPECT_EQ(exits_.count(original.id), 0U);
 }
 
 TEST_F(SnapshotTest, AnUnknownEnvironmentIsNotFound) {
