@@ -1,5 +1,6 @@
 // The tables of a restore: what every thread's system calls are, from an empty address space to the last rt_sigreturn.
 #include <asm/prctl.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
@@ -127,7 +128,7 @@ class Planner {
  private:
   std::uint64_t estimate() const {
     std::uint64_t steps = kStepsOfProcess + image_.threads.size() * (kStepsOfThread + 2) + image_.mappings.size() * 6 +
-                          image_.process.posix_timers.size() * 4;
+                          image_.process.posix_timers.size() * 4 + lock_count() * 2;
     std::uint64_t runs = 0;
     std::uint64_t pending = image_.process.pending.size();
     std::uint64_t frames = 0;
@@ -142,6 +143,12 @@ class Planner {
     }
     steps += pending + runs;
     return steps * sizeof(Step) + runs * sizeof(iovec) + pending * 128 + frames + special_bytes_ + 128 * 1024;
+  }
+
+  std::size_t lock_count() const {
+    std::size_t count = 0;
+    for (const Descriptor& descriptor : image_.descriptors) count += descriptor.locks.size();
+    return count;
   }
 
   void begin_table(std::size_t steps) {
@@ -176,6 +183,7 @@ class Planner {
       std::memcpy(mask, thread.affinity.data(), thread.affinity.size());
       try_call(SYS_sched_setaffinity, {0, thread.affinity.size(), address_of(mask)});
     }
+    set_scheduling(thread);
     for (const Bytes& info : thread.pending) {
       std::byte* const copy = arena_.take<std::byte>(info.size(), 8);
       std::memcpy(copy, info.data(), info.size());
@@ -186,6 +194,17 @@ class Planner {
     }
     drop_privileges();
     if (thread.parent_death_signal != 0) try_call(SYS_prctl, {PR_SET_PDEATHSIG, thread.parent_death_signal});
+  }
+
+  void set_scheduling(const Thread& thread) {
+    if (thread.policy != SCHED_OTHER) {
+      const sched_param none{};
+      call(SYS_sched_setscheduler, {0, thread.policy, address_of(arena_.put(none))});
+    }
+    if (thread.nice != 0)
+      call(SYS_setpriority, {PRIO_PROCESS, 0, static_cast<std::uint64_t>(static_cast<std::int64_t>(thread.nice))});
+    if (thread.timer_slack_ns != 0) call(SYS_prctl, {PR_SET_TIMERSLACK, thread.timer_slack_ns});
+    if (image_.process.personality != 0) call(SYS_personality, {image_.process.personality});
   }
 
   void drop_privileges() {
@@ -237,7 +256,7 @@ class Planner {
   Status plan_leader(const std::vector<SpecialPlace>& specials) {
     const Thread& leader = image_.threads.front();
     std::size_t steps = kStepsOfProcess + image_.mappings.size() * 6 + births_.size() + leader.pending.size() +
-                        image_.process.pending.size() + image_.process.posix_timers.size() * 4;
+                        image_.process.pending.size() + image_.process.posix_timers.size() * 4 + lock_count();
     for (const Mapping& mapping : image_.mappings) steps += mapping.runs.size() + mapping.advice.size();
     begin_table(steps);
     leader_ = table_;
@@ -367,6 +386,8 @@ class Planner {
   void set_process() {
     const Process& process = image_.process;
     set_layout();
+    if (process.huge_pages_off) call(SYS_prctl, {PR_SET_THP_DISABLE, 1, 0, 0, 0});
+    if (process.subreaper) call(SYS_prctl, {PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0});
     for (std::size_t i = 0; i < kSignals; ++i) {
       const std::uint64_t signal = i + 1;
       if (signal == SIGKILL || signal == SIGSTOP) continue;
@@ -405,8 +426,25 @@ class Planner {
     if (image_.process.dumpable) try_call(SYS_prctl, {PR_SET_DUMPABLE, 1});
     char* const message = arena_.take<char>(request.running.size() + 1);
     std::memcpy(message, request.running.data(), request.running.size());
-    call(SYS_write, {static_cast<std::uint64_t>(input_.report), address_of(message), request.running.size()});
-    call(SYS_close_range, {input_.first_free, ~0U, 0});
+    const auto report = static_cast<std::uint64_t>(input_.report);
+    if (report > input_.first_free) call(SYS_close_range, {input_.first_free, report - 1, 0});
+    call(SYS_close_range, {report + 1, ~0U, 0});
+    // To close any descriptor of a file gives up the process's locks on it: they come when the last is closed.
+    for (const Descriptor& descriptor : image_.descriptors) set_locks(descriptor);
+    call(SYS_write, {report, address_of(message), request.running.size()});
+    call(SYS_close, {report});
+  }
+
+  void set_locks(const Descriptor& descriptor) {
+    for (const FileLock& lock : descriptor.locks) {
+      if (lock.kind != 1) continue;
+      struct flock range {};
+      range.l_type = lock.exclusive ? F_WRLCK : F_RDLCK;
+      range.l_whence = SEEK_SET;
+      range.l_start = static_cast<off_t>(lock.start);
+      range.l_len = static_cast<off_t>(lock.length);
+      call(SYS_fcntl, {descriptor.numbers.front(), F_SETLK, address_of(arena_.put(range))});
+    }
   }
 
   void set_timer(const PosixTimer& timer) {

@@ -12,12 +12,20 @@
 
 namespace thaw::snapshot {
 
+// Whether /tmp and /dev/shm are the machine's, or empty ones of its own, as in an environment.
+enum class Folders { shared, own };
+
+struct CloneOptions {
+  uid_t user = 0;
+  Folders folders = Folders::shared;
+};
+
 // Ends with everything in its namespace when it is dropped.
 class Launched {
  public:
-  static Launched program(const std::vector<std::string>& command);
+  static Launched program(const std::vector<std::string>& command, Folders folders = Folders::shared);
   // The image and its file outlive the call only.
-  static Launched clone_of(const Image& image, const UniqueFd& file, uid_t user = 0);
+  static Launched clone_of(const Image& image, const UniqueFd& file, const CloneOptions& options = {});
   Launched(Launched&& other) noexcept;
   ~Launched();
 
