@@ -286,6 +286,29 @@ void check_moved() {
   expect(all_are(moved.heap, 5 * kPage, 'h'), "that a child writes to memory of its own");
 }
 
+// ---- Much of it ----
+
+constexpr std::size_t kBulkBytes = 256 << 20;
+std::uint64_t* bulk = nullptr;
+
+// Pages that are all different, every eighth of zeros.
+std::uint64_t bulk_word(std::size_t at) {
+  if (at / 512 % 8 == 7) return 0;
+  std::uint64_t word = at * 0x9e3779b97f4a7c15;
+  return word ^ word >> 29;
+}
+
+void make_bulk() {
+  bulk = reinterpret_cast<std::uint64_t*>(map(kBulkBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS));
+  for (std::size_t at = 0; at < kBulkBytes / 8; ++at) bulk[at] = bulk_word(at);
+}
+
+void check_bulk() {
+  for (std::size_t at = 0; at < kBulkBytes / 8; ++at) {
+    if (bulk[at] != bulk_word(at)) return expect(false, "word " + std::to_string(at));
+  }
+}
+
 // ---- What refuses ----
 
 void map_sealed_for_writing() {
@@ -304,5 +327,6 @@ int main(int argc, char** argv) {
                        {"shared", make_shared, check_shared},
                        {"given-back", make_given, check_given},
                        {"moved", make_moved, check_moved},
+                       {"bulk", make_bulk, check_bulk},
                        {"sealed-for-writing", map_sealed_for_writing, [] {}}});
 }

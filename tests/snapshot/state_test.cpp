@@ -1,4 +1,5 @@
 // Every kind of state by itself: a subject makes it, is frozen, and finds it again; so do two clones of it.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -6,6 +7,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
 
 #include "launch.h"
 #include "snapshot/freeze.h"
@@ -145,6 +148,34 @@ INSTANTIATE_TEST_SUITE_P(
       std::replace(name.begin(), name.end(), '-', '_');
       return name;
     });
+
+// ---- Much memory ----
+
+class BulkTest : public StateTestBase {};
+
+TEST_F(BulkTest, AQuarterOfAGigabyteComesBackWordForWord) {
+  Launched original = Launched::program(command_of("memory_subject", "bulk"), Folders::own);
+  ASSERT_EQ(original.line(), "ready");
+  const UniqueFd file(::open(THAW_BINARY_DIR, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
+  ASSERT_TRUE(file.valid());
+  const auto began = std::chrono::steady_clock::now();
+  const auto report = freeze_into(original, file);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+  const double gigabytes = static_cast<double>(report->pages_bytes) / 1e9;
+  std::printf("%.2f GB: held %.0f ms (%.2f GB/s), on disk after %.0f ms (%.2f GB/s)\n", gigabytes,
+              static_cast<double>(report->held_us) / 1e3, gigabytes * 1e6 / static_cast<double>(report->held_us),
+              took.count() * 1e3, gigabytes / took.count());
+  // Every eighth page is of zeros and takes no place.
+  EXPECT_LT(report->pages_bytes, (256ULL << 20) / 8 * 7 + (8 << 20));
+  EXPECT_TRUE(verify_pages(file).ok());
+  const auto image = read_image(file);
+  ASSERT_TRUE(image.ok()) << image.error().message;
+  Launched clone = Launched::clone_of(*image, file, {.folders = Folders::own});
+  ASSERT_EQ(clone.report(), "running");
+  EXPECT_EQ(verdict(clone), "right");
+  EXPECT_EQ(verdict(original), "right");
+}
 
 // ---- What refuses ----
 
