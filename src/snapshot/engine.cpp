@@ -10,6 +10,16 @@
 
 namespace thaw::snapshot {
 
+namespace {
+
+// Every environment mounts these for itself.
+const std::vector<std::string>& private_folders() {
+  static const std::vector<std::string> folders = {"/tmp", "/dev/shm"};
+  return folders;
+}
+
+}  // namespace
+
 static_assert(sizeof(Step) == sandbox::kFailedStepBytes);
 
 Result<sandbox::Frozen> Engine::freeze(pid_t pid, std::uint64_t output_pipe, bool strict_connections,
@@ -17,7 +27,7 @@ Result<sandbox::Frozen> Engine::freeze(pid_t pid, std::uint64_t output_pipe, boo
   const FreezeRequest request{.pid = pid,
                               .output_pipe = output_pipe,
                               .strict_connections = strict_connections,
-                              .private_folders = {"/tmp", "/dev/shm"}};
+                              .private_folders = private_folders()};
   ASSIGN_OR_RETURN(const FreezeReport report, snapshot::freeze(request, image));
   return sandbox::Frozen{.file_bytes = report.file_bytes,
                          .pages_bytes = report.pages_bytes,
@@ -49,7 +59,8 @@ void Engine::become(const sandbox::ImageRestore& restore) {
                     .running = restore.running,
                     .failed = restore.failed,
                     .user = restore.user,
-                    .filter = restore.filter});
+                    .filter = restore.filter,
+                    .private_folders = private_folders()});
 }
 
 void Engine::serve_faults(UniqueFd control) {

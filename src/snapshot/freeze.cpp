@@ -1,26 +1,20 @@
 #include "snapshot/freeze.h"
 
+#include <algorithm>
 #include <chrono>
-#include <filesystem>
-#include <system_error>
+#include <thread>
 
+#include "snapshot/freeze_objects.h"
+#include "snapshot/freeze_pages.h"
 #include "snapshot/image_file.h"
-#include "snapshot/proc_files.h"
 #include "snapshot/tracee.h"
 
 namespace thaw::snapshot {
 namespace {
 
-Status check_private_folders(const FreezeRequest& request) {
-  for (const std::string& folder : request.private_folders) {
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(proc_path(request.pid, "root") + folder, error)) {
-      return Error{ErrorKind::unsupported, folder + "/" + entry.path().filename().string() +
-                                               " would not be there after the restore: remove it before the snapshot"};
-    }
-  }
-  return {};
-}
+constexpr std::size_t kThreadsMax = 8;
+
+std::size_t threads_for_pages() { return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, kThreadsMax); }
 
 }  // namespace
 
@@ -29,15 +23,19 @@ Result<FreezeReport> freeze(const FreezeRequest& request, const UniqueFd& image_
   Image image;
   ASSIGN_OR_RETURN(image.fingerprint, this_machine());
   FreezeReport report;
-  ImageWriter writer(image_file);
+  ImageWriter writer(image_file, threads_for_pages());
   {
     ASSIGN_OR_RETURN(Tracee tracee, Tracee::hold(request.pid));
-    RETURN_IF_ERROR(check_private_folders(request));
     RETURN_IF_ERROR(read_threads(tracee, image));
     RETURN_IF_ERROR(read_process(tracee, image));
-    RETURN_IF_ERROR(read_mappings(tracee, image));
-    RETURN_IF_ERROR(read_descriptors(tracee, request, image));
-    RETURN_IF_ERROR(write_pages(tracee, image, writer));
+    Objects objects(image);
+    RETURN_IF_ERROR(read_mappings(tracee, request, objects, image));
+    RETURN_IF_ERROR(read_descriptors(tracee, request, objects, image));
+    RETURN_IF_ERROR(read_tree(request, objects, image));
+    PageCopier copier(writer);
+    add_pages(tracee, image, copier);
+    objects.add_to(copier);
+    RETURN_IF_ERROR(copier.copy());
   }
   const auto held = std::chrono::steady_clock::now() - began;
   ASSIGN_OR_RETURN(report.file_bytes, writer.finish(image));

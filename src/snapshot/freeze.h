@@ -18,7 +18,8 @@
 
 namespace thaw::snapshot {
 
-class ImageWriter;
+class Objects;
+class PageCopier;
 class Tracee;
 
 struct FreezeRequest {
@@ -27,7 +28,7 @@ struct FreezeRequest {
   std::uint64_t output_pipe = 0;
   // A connection that is open at the freeze refuses it; otherwise it comes back as one that the peer has reset.
   bool strict_connections = false;
-  // Folders of the function's own, which vanish with its environment: what lies in them refuses the freeze.
+  // Folders of the function's own, which vanish with its environment: what lies in them belongs to the snapshot.
   std::vector<std::string> private_folders;
 };
 
@@ -43,11 +44,13 @@ struct FreezeReport {
 // cannot be frozen; not_found when the process has ended; unavailable when the disk is full.
 Result<FreezeReport> freeze(const FreezeRequest& request, const UniqueFd& image);
 
-// The parts, in the order in which freeze() runs them.
+// The parts, in the order in which freeze() runs them. Mappings and descriptors come before the tree: reading the tree
+// is what a program that watches it would see.
 Status read_threads(Tracee& tracee, Image& image);
 Status read_process(Tracee& tracee, Image& image);
-Status read_mappings(Tracee& tracee, Image& image);
-Status read_descriptors(Tracee& tracee, const FreezeRequest& request, Image& image);
-Status write_pages(Tracee& tracee, Image& image, ImageWriter& writer);
+Status read_mappings(Tracee& tracee, const FreezeRequest& request, Objects& objects, Image& image);
+Status read_descriptors(Tracee& tracee, const FreezeRequest& request, Objects& objects, Image& image);
+Status read_tree(const FreezeRequest& request, Objects& objects, Image& image);
+void add_pages(Tracee& tracee, Image& image, PageCopier& copier);
 
 }  // namespace thaw::snapshot

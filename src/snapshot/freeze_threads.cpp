@@ -94,6 +94,32 @@ Result<std::vector<Bytes>> read_pending(pid_t tid, std::uint32_t flags) {
   }
 }
 
+struct SchedulingAttributes {  // sched_getattr(2), the first version of the structure
+  std::uint32_t size;
+  std::uint32_t policy;
+  std::uint64_t flags;
+  std::int32_t nice;
+  std::uint32_t priority;
+  std::uint64_t runtime;
+  std::uint64_t deadline;
+  std::uint64_t period;
+};
+
+Status read_scheduling(pid_t tid, Thread& thread) {
+  SchedulingAttributes attributes{};
+  if (::syscall(SYS_sched_getattr, tid, &attributes, sizeof(attributes), 0) != 0)
+    return sys::errno_error("sched_getattr");
+  if (attributes.policy != SCHED_OTHER && attributes.policy != SCHED_BATCH && attributes.policy != SCHED_IDLE) {
+    return Error{ErrorKind::unsupported,
+                 "thread " + thread.name + " has a real-time scheduling policy: set SCHED_OTHER before the snapshot"};
+  }
+  thread.policy = attributes.policy;
+  thread.nice = attributes.nice;
+  ASSIGN_OR_RETURN(const std::string slack, read_proc(tid, "timerslack_ns"));
+  thread.timer_slack_ns = number(slack);
+  return {};
+}
+
 Status read_thread(Tracee& tracee, const Tracee::Stopped& stopped, Thread& thread) {
   const std::string folder = "task/" + std::to_string(stopped.tid);
   thread.tid = stopped.inner_tid;
@@ -145,7 +171,7 @@ Status read_thread(Tracee& tracee, const Tracee::Stopped& stopped, Thread& threa
       std::memcpy(thread.affinity.data(), &mine, sizeof(mine));
     }
   }
-  return {};
+  return read_scheduling(stopped.tid, thread);
 }
 
 // fields of /proc/PID/stat, numbered as in proc(5); the second one may hold blanks and parentheses.
@@ -203,6 +229,22 @@ Status read_layout(Tracee& tracee, Process& process) {
   ASSIGN_OR_RETURN(const std::string vector, read_proc(tracee.pid(), "auxv"));
   const auto* bytes = reinterpret_cast<const std::byte*>(vector.data());
   process.auxiliary_vector.assign(bytes, bytes + vector.size());
+  return {};
+}
+
+Status read_settings(Tracee& tracee, const std::string& status, Process& process) {
+  ASSIGN_OR_RETURN(const std::string score, read_proc(tracee.pid(), "oom_score_adj"));
+  process.oom_score_adj = std::atoi(score.c_str());
+  ASSIGN_OR_RETURN(const std::string personality, read_proc(tracee.pid(), "personality"));
+  process.personality = static_cast<std::uint32_t>(number(personality, 16));
+  if ((process.personality & ~kPersonalityKept) != 0)
+    return Error{ErrorKind::unsupported, "the function has set a personality(2) that cannot be frozen: " + personality};
+  process.huge_pages_off = value_of(status, "THP_enabled").value_or("1").starts_with('0');
+  std::int32_t subreaper = 0;
+  ASSIGN_OR_RETURN(const std::int64_t result,
+                   tracee.call_into(tracee.threads().front(), SYS_prctl, {PR_GET_CHILD_SUBREAPER}, 1,
+                                    {reinterpret_cast<std::byte*>(&subreaper), sizeof(subreaper)}));
+  process.subreaper = result == 0 && subreaper != 0;
   return {};
 }
 
@@ -286,6 +328,7 @@ Status read_process(Tracee& tracee, Image& image) {
   process.umask = static_cast<std::uint32_t>(number(value_of(status, "Umask").value_or("0"), 8));
   ASSIGN_OR_RETURN(const std::int64_t dumpable, tracee.call(tracee.threads().front(), SYS_prctl, PR_GET_DUMPABLE));
   process.dumpable = dumpable == 1;
+  RETURN_IF_ERROR(read_settings(tracee, status, process));
   RETURN_IF_ERROR(read_limits(pid, process));
   RETURN_IF_ERROR(read_layout(tracee, process));
   RETURN_IF_ERROR(read_signals(tracee, process));

@@ -1,5 +1,6 @@
 #include "snapshot/image_file.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@ namespace thaw::snapshot {
 namespace {
 
 constexpr char kMagic[8] = {'T', 'H', 'A', 'W', 'I', 'M', 'G', '\n'};
+constexpr std::size_t kChunksEach = 2;  // that each worker may be behind
 constexpr std::uint64_t kFileBytesMax = 1ULL << 42;
 constexpr std::size_t kCpuInfoBytesMax = 16 << 20;
 constexpr std::size_t kBootIdBytesMax = 64;
@@ -85,7 +87,9 @@ Status write_all(const UniqueFd& file, std::span<const std::byte> bytes, std::ui
 
 }  // namespace
 
-ImageWriter::ImageWriter(const UniqueFd& file) : file_(file) { chunk_.reserve(kChunkBytes); }
+ImageWriter::ImageWriter(const UniqueFd& file, std::size_t threads) : file_(file), workers_(threads) {
+  chunk_.reserve(kChunkBytes);
+}
 
 Result<std::uint64_t> ImageWriter::append(std::span<const std::byte> pages) {
   const std::uint64_t at = end_;
@@ -94,22 +98,45 @@ Result<std::uint64_t> ImageWriter::append(std::span<const std::byte> pages) {
     chunk_.insert(chunk_.end(), pages.begin(), pages.begin() + static_cast<std::ptrdiff_t>(part));
     end_ += part;
     pages = pages.subspan(part);
-    if (chunk_.size() == kChunkBytes) RETURN_IF_ERROR(flush());
+    if (chunk_.size() < kChunkBytes) continue;
+    hand_over();
+    if (writing_.size() >= workers_.count() * kChunksEach) RETURN_IF_ERROR(collect_first());
   }
   return at;
 }
 
-Status ImageWriter::flush() {
-  if (chunk_.empty()) return {};
-  ASSIGN_OR_RETURN(const Digest digest, sha256(chunk_));
-  RETURN_IF_ERROR(write_all(file_, chunk_, end_ - chunk_.size()));
+void ImageWriter::hand_over() {
+  const std::uint64_t start = end_ - chunk_.size();
+  writing_.push_back(workers_.run([&file = file_, chunk = std::move(chunk_), at = start]() mutable -> Written {
+    auto digest = sha256(chunk);
+    const Status written = write_all(file, chunk, at);
+    // Asks the disk to begin, so that the wait at the end is short; what it answers does not matter.
+    ::sync_file_range(file.get(), static_cast<off64_t>(at), static_cast<off64_t>(chunk.size()), SYNC_FILE_RANGE_WRITE);
+    if (!written.ok()) digest = written.error();
+    return {std::move(digest), std::move(chunk)};
+  }));
+  if (idle_.empty()) {
+    chunk_ = {};
+    chunk_.reserve(kChunkBytes);
+  } else {
+    chunk_ = std::move(idle_.back());
+    chunk_.clear();
+    idle_.pop_back();
+  }
+}
+
+Status ImageWriter::collect_first() {
+  Written written = writing_.front().get();
+  writing_.pop_front();
+  idle_.push_back(std::move(written.buffer));
+  ASSIGN_OR_RETURN(const Digest digest, std::move(written.digest));
   digests_.push_back(digest);
-  chunk_.clear();
   return {};
 }
 
 Result<std::uint64_t> ImageWriter::finish(Image& image) {
-  RETURN_IF_ERROR(flush());
+  if (!chunk_.empty()) hand_over();
+  while (!writing_.empty()) RETURN_IF_ERROR(collect_first());
   image.pages_bytes = end_ - kPageBytes;
   const std::string metadata = encode_image(image);
   if (metadata.size() > kMetadataBytesMax) return Error{ErrorKind::unsupported, "snapshot: too many mappings"};

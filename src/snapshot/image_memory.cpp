@@ -37,6 +37,10 @@ std::vector<Placement> placements_of(const Image& image) {
       placements.push_back({run.offset, run.offset + bytes, at_address ? run.start : kImageBase + run.offset});
     }
   }
+  for (const Object& object : image.objects) {
+    for (const PageRun& run : object.runs)
+      placements.push_back({run.offset, run.offset + (run.end - run.start), kImageBase + run.offset});
+  }
   std::sort(placements.begin(), placements.end(),
             [](const Placement& a, const Placement& b) { return a.from < b.from; });
   return placements;
@@ -128,7 +132,7 @@ Result<ImageMemory> load_image(const UniqueFd& file) {
   ASSIGN_OR_RETURN(const Image image, read_image(file));
   ASSIGN_OR_RETURN(const ImageChunks chunks, read_chunks(file));
   ImageMemory memory;
-  ASSIGN_OR_RETURN(memory.pages, new_memory("thaw"));
+  ASSIGN_OR_RETURN(memory.pages, new_memory(kImageMemoryName));
   ASSIGN_OR_RETURN(memory.working_set, new_memory("thaw-working-set"));
   // A mapping that grows must not reach the end of the file, where a fault is fatal.
   if (::ftruncate(memory.pages.get(), static_cast<off_t>(kImageBase + chunks.file_bytes)) != 0)

@@ -18,7 +18,8 @@
 
 namespace thaw::snapshot {
 
-inline constexpr std::uint64_t kImageBase = 1ULL << 47;  // beyond every address of user space
+inline constexpr std::uint64_t kImageBase = 1ULL << 47;        // beyond every address of user space
+inline constexpr const char* kImageMemoryName = "thaw-image";  // in /proc/PID/maps of a clone
 
 // Whether clones share the pages of a mapping until they write to them; the others' pages are copied by the restore.
 // Private anonymous memory is lazy, with exceptions: a stack grows, locked memory must not fault, memory that a fork

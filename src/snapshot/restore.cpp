@@ -10,12 +10,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <map>
 
 #include "base/sys.h"
 #include "snapshot/image_memory.h"
 #include "snapshot/pager.h"
 #include "snapshot/proc_files.h"
+#include "snapshot/restore_parts.h"
 
 namespace thaw::snapshot {
 namespace {
@@ -27,18 +29,20 @@ Error differs(const std::string& path) {
   return {ErrorKind::unsupported, "snapshot: " + path + " is not the file that it was when the snapshot was taken"};
 }
 
-Result<int> open_same(const std::string& path, const FileIdentity& expected, std::uint32_t first_free) {
-  const UniqueFd low(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
-  if (!low.valid()) return sys::errno_error(path);
-  // Out of the way of the function's own numbers.
-  const int fd = ::fcntl(low.get(), F_DUPFD_CLOEXEC, static_cast<int>(first_free));
-  if (fd < 0) return sys::errno_error(path);
-  const auto found = identify(fd);
-  if (!found.ok() || *found != expected) {
-    ::close(fd);
-    return differs(path);
+struct Opening {
+  std::string path;
+  const FileIdentity* expected = nullptr;  // null: it is a file of this environment's own
+  bool for_writing = false;
+};
+
+Result<int> open_same(const Opening& file, std::uint32_t first_free) {
+  const int access = file.for_writing ? O_RDWR : O_RDONLY;
+  ASSIGN_OR_RETURN(UniqueFd opened, move_above(::open(file.path.c_str(), access | O_CLOEXEC | O_NOCTTY), first_free));
+  if (file.expected != nullptr) {
+    const auto found = identify(opened.get());
+    if (!found.ok() || *found != *file.expected) return differs(file.path);
   }
-  return fd;
+  return std::move(opened).release();
 }
 
 // Room for the image's numbers and for the restore's own; the image's limits are set at the end.
@@ -58,24 +62,29 @@ Result<int> move_up(const UniqueFd& fd, std::uint32_t first_free) {
   return moved;
 }
 
-Status open_mapped_files(const Image& image, PlanInput& input) {
-  std::map<std::string, int> opened;
-  for (const Mapping& mapping : image.mappings) {
-    if (mapping.kind != MappingKind::file) {
+Status open_mapped_files(const RestoreContext& context, const std::vector<int>& objects, PlanInput& input) {
+  const auto expected = [&](const std::string& path, const FileIdentity& file) {
+    return is_private(context.private_folders, path) ? nullptr : &file;
+  };
+  std::map<std::pair<std::string, bool>, int> opened;
+  for (const Mapping& mapping : context.image.mappings) {
+    if (mapping.kind != MappingKind::file && mapping.kind != MappingKind::object) {
       input.mapping_files.push_back(-1);
       continue;
     }
-    const auto known = opened.find(mapping.name);
-    if (known != opened.end()) {
-      input.mapping_files.push_back(known->second);
-      continue;
+    Opening file{mapping.name, expected(mapping.name, mapping.file), mapping.may_write};
+    if (mapping.kind == MappingKind::object)
+      file = {"/proc/self/fd/" + std::to_string(objects[mapping.object]), nullptr, mapping.may_write};
+    const auto [known, is_new] = opened.try_emplace({file.path, file.for_writing}, -1);
+    if (is_new) {
+      ASSIGN_OR_RETURN(known->second, open_same(file, context.first_free));
     }
-    ASSIGN_OR_RETURN(const int fd, open_same(mapping.name, mapping.file, input.first_free));
-    opened.emplace(mapping.name, fd);
-    input.mapping_files.push_back(fd);
+    input.mapping_files.push_back(known->second);
   }
+  const Process& process = context.image.process;
   ASSIGN_OR_RETURN(input.executable,
-                   open_same(image.process.executable, image.process.executable_file, input.first_free));
+                   open_same({process.executable, expected(process.executable, process.executable_file), false},
+                             context.first_free));
   return {};
 }
 
@@ -94,6 +103,15 @@ Status share_memory(const RestoreRequest& request, PlanInput& input) {
   return {};
 }
 
+// The score that the function gave itself; never a lower one than this environment has.
+Status restore_oom_score(const Process& process) {
+  constexpr std::size_t kScoreBytesMax = 16;
+  ASSIGN_OR_RETURN(const std::string now, sys::read_file("/proc/self/oom_score_adj", kScoreBytesMax));
+  if (process.oom_score_adj <= std::atoi(now.c_str())) return {};
+  ASSIGN_OR_RETURN(const UniqueFd file, sys::open("/proc/self/oom_score_adj", O_WRONLY));
+  return sys::write_all(file, std::to_string(process.oom_score_adj));
+}
+
 // report: becomes the number to which the descriptor has been moved.
 Result<Plan> prepare(const RestoreRequest& request, int& report) {
   const Image& image = request.image;
@@ -101,7 +119,7 @@ Result<Plan> prepare(const RestoreRequest& request, int& report) {
   if (static_cast<std::uint32_t>(::getpid()) != image.process.pid) return internal_error("snapshot: the process id");
   PlanInput input{.request = request, .first_free = first_free_number(image)};
   RETURN_IF_ERROR(raise_limit(input.first_free + kSpareNumbers + static_cast<std::uint32_t>(image.mappings.size()) * 2 +
-                              static_cast<std::uint32_t>(image.descriptors.size())));
+                              static_cast<std::uint32_t>(image.descriptors.size() + image.objects.size())));
   RETURN_IF_ERROR(share_memory(request, input));
   ASSIGN_OR_RETURN(input.image_file, move_up(request.image_file, input.first_free));
   ASSIGN_OR_RETURN(input.report, move_up(request.report, input.first_free));
@@ -111,10 +129,21 @@ Result<Plan> prepare(const RestoreRequest& request, int& report) {
   // been moved: whatever else this process had.
   ::syscall(SYS_close_range, 0, input.first_free - 1, 0);
   ::syscall(SYS_close_range, static_cast<unsigned>(output) + 1, ~0U, 0);
-  RETURN_IF_ERROR(restore_descriptors(image, output, input.first_free));
+  const RestoreContext context{.image = image,
+                               .private_folders = request.private_folders,
+                               .image_file = input.image_file,
+                               .output = output,
+                               .first_free = input.first_free,
+                               .user = request.user};
+  ASSIGN_OR_RETURN(const std::vector<int> objects, restore_objects(context));
+  RETURN_IF_ERROR(restore_tree(context));
+  RETURN_IF_ERROR(restore_descriptors(context, objects));
   if (::chdir(image.process.working_directory.c_str()) != 0) return sys::errno_error("the working directory");
   ::umask(image.process.umask);
-  RETURN_IF_ERROR(open_mapped_files(image, input));
+  RETURN_IF_ERROR(restore_oom_score(image.process));
+  RETURN_IF_ERROR(open_mapped_files(context, objects, input));
+  RETURN_IF_ERROR(restore_folder_times(context));
+  RETURN_IF_ERROR(restore_watches(context));
   return make_plan(input);
 }
 

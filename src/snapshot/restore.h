@@ -1,7 +1,8 @@
 // Restore: the calling process becomes the one that an image describes.
 //
-//   descriptors (restore_descriptors) -> files of its mappings -> a table of steps for every thread (restore_plan) ->
-//   the trampoline: unmap everything, map the image, make the threads, give up privileges, go on
+//   files of its own (restore_objects, restore_tree) -> descriptors (restore_descriptors) -> files of its mappings -> a
+//   table of steps for every thread (restore_plan) -> the trampoline: unmap everything, map the image, make the
+//   threads, give up privileges, go on
 //
 // The caller is a single-threaded process with all privileges, already in the namespaces, the root and the group that
 // the function is to live in, with the process id that the image wants.
@@ -36,17 +37,15 @@ struct RestoreRequest {
   std::function<std::string(const Error&)> failed;  // what `report` gets when it does not come so far
   uid_t user = 0;                                   // of the function; 0: privileges are kept (tests)
   std::span<const sock_filter> filter{};            // seccomp; empty: none
+  // Folders of this environment's own, which are empty now: what the image has of them is made there.
+  std::vector<std::string> private_folders{};
 };
 
 // Never comes back: the process is the function now, or it has told `report` why not and has exited. Errors told:
 // unsupported when a file or this machine is not what the image wants.
 [[noreturn]] void become(const RestoreRequest& request);
 
-// The parts.
-
-// Makes every descriptor of the image and puts it at its numbers, all of which are free now. output: the descriptor
-// that takes the old output's place.
-Status restore_descriptors(const Image& image, int output, std::uint32_t first_free);
+// The tables; what comes before them is in restore_parts.h.
 
 // One number above every descriptor of the image.
 std::uint32_t first_free_number(const Image& image);

@@ -1,11 +1,10 @@
 // Descriptors, made anew.
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -15,11 +14,12 @@
 
 #include "base/sys.h"
 #include "snapshot/proc_files.h"
-#include "snapshot/restore.h"
+#include "snapshot/restore_parts.h"
 
 namespace thaw::snapshot {
 namespace {
 
+constexpr int kNever = O_CREAT | O_TRUNC | O_EXCL | O_NOCTTY;
 constexpr int kSettable = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
 #ifndef TFD_IOC_SET_TICKS
 #define TFD_IOC_SET_TICKS _IOW('T', 0, std::uint64_t)
@@ -27,8 +27,8 @@ constexpr int kSettable = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
 
 class Maker {
  public:
-  Maker(const Image& image, int output, std::uint32_t first_free)
-      : image_(image), output_(output), first_free_(first_free) {}
+  Maker(const RestoreContext& context, const std::vector<int>& objects)
+      : context_(context), image_(context.image), objects_(objects), sockets_(context) {}
 
   Status run() {
     for (const Descriptor& descriptor : image_.descriptors) {
@@ -43,27 +43,25 @@ class Maker {
     }
     // An epoll may watch another one: all are there now.
     for (const Descriptor& descriptor : image_.descriptors) RETURN_IF_ERROR(watch(descriptor));
-    for (const Descriptor& descriptor : image_.descriptors) RETURN_IF_ERROR(fill(descriptor));
+    for (const Descriptor& descriptor : image_.descriptors) RETURN_IF_ERROR(sockets_.fill(descriptor));
+    for (const Descriptor& descriptor : image_.descriptors) {
+      RETURN_IF_ERROR(SocketMaker::shut(descriptor));
+      RETURN_IF_ERROR(restore_locks(descriptor));
+    }
     return {};
   }
 
  private:
-  // Out of the way of the numbers that are still to be given out.
-  Result<UniqueFd> up(int fd) const {
-    const UniqueFd low(fd);
-    if (!low.valid()) return sys::errno_error("make a descriptor");
-    UniqueFd high(::fcntl(low.get(), F_DUPFD_CLOEXEC, static_cast<int>(first_free_)));
-    if (!high.valid()) return sys::errno_error("make a descriptor");
-    return high;
-  }
+  Result<UniqueFd> up(int fd) const { return move_above(fd, context_.first_free); }
 
   Result<UniqueFd> make(const Descriptor& descriptor) {
+    if (SocketMaker::makes(descriptor.kind)) return sockets_.make(descriptor);
     switch (descriptor.kind) {
       case DescriptorKind::file:
       case DescriptorKind::device:
         return make_file(descriptor);
       case DescriptorKind::output:
-        return up(::dup(output_));
+        return up(::dup(context_.output));
       case DescriptorKind::pipe:
         return make_pipe(descriptor);
       case DescriptorKind::eventfd:
@@ -75,23 +73,41 @@ class Maker {
         std::memcpy(&mask, &descriptor.count, sizeof(descriptor.count));
         return up(::signalfd(-1, &mask, SFD_CLOEXEC));
       }
-      case DescriptorKind::socketpair:
-        return make_socketpair(descriptor);
+      case DescriptorKind::object:
+        return make_object(descriptor);
+      case DescriptorKind::inotify:
+        return up(::inotify_init1(IN_CLOEXEC));
       default:
-        return make_internet_socket(descriptor);
+        return internal_error("snapshot: a descriptor of an unknown kind");
     }
   }
 
-  Result<UniqueFd> make_file(const Descriptor& descriptor) {
-    constexpr int kNever = O_CREAT | O_TRUNC | O_EXCL | O_NOCTTY;
-    ASSIGN_OR_RETURN(UniqueFd file, up(::open(descriptor.path.c_str(),
-                                              (static_cast<int>(descriptor.status_flags) & ~kNever) | O_CLOEXEC)));
-    if (descriptor.kind == DescriptorKind::device) return file;
-    ASSIGN_OR_RETURN(const FileIdentity found, identify(file.get()));
-    if (found.device != descriptor.file.device || found.inode != descriptor.file.inode)
-      return Error{ErrorKind::unsupported, "snapshot: " + descriptor.path + " is another file now"};
+  static Status set_position(const UniqueFd& file, const Descriptor& descriptor) {
     if (descriptor.position > 0 && ::lseek(file.get(), static_cast<off_t>(descriptor.position), SEEK_SET) < 0)
       return sys::errno_error("lseek");
+    return {};
+  }
+
+  // Another description of the object, with the flags and the position that this one had.
+  Result<UniqueFd> make_object(const Descriptor& descriptor) {
+    const std::string link = "/proc/self/fd/" + std::to_string(objects_[descriptor.object]);
+    const int flags = static_cast<int>(descriptor.status_flags) & ~(kNever | O_TMPFILE | O_NOFOLLOW);
+    ASSIGN_OR_RETURN(UniqueFd file, up(::open(link.c_str(), flags | O_CLOEXEC)));
+    RETURN_IF_ERROR(set_position(file, descriptor));
+    return file;
+  }
+
+  Result<UniqueFd> make_file(const Descriptor& descriptor) {
+    int flags = static_cast<int>(descriptor.status_flags) & ~kNever;
+    // It has got a name since it was made.
+    if ((flags & O_TMPFILE) == O_TMPFILE) flags &= ~O_TMPFILE;
+    ASSIGN_OR_RETURN(UniqueFd file, up(::open(descriptor.path.c_str(), flags | O_CLOEXEC)));
+    if (descriptor.kind == DescriptorKind::device) return file;
+    ASSIGN_OR_RETURN(const FileIdentity found, identify(file.get()));
+    const bool own = is_private(context_.private_folders, descriptor.path);
+    if (!own && (found.device != descriptor.file.device || found.inode != descriptor.file.inode))
+      return Error{ErrorKind::unsupported, "snapshot: " + descriptor.path + " is another file now"};
+    RETURN_IF_ERROR(set_position(file, descriptor));
     return file;
   }
 
@@ -112,7 +128,7 @@ class Maker {
     }
     UniqueFd& end = reads ? read_end : write_end;
     // A pipe can be opened more than once (/proc/self/fd): later ones share the description.
-    UniqueFd given(::fcntl(end.get(), F_DUPFD_CLOEXEC, static_cast<int>(first_free_)));
+    UniqueFd given(::fcntl(end.get(), F_DUPFD_CLOEXEC, static_cast<int>(context_.first_free)));
     if (!given.valid()) return sys::errno_error("a pipe");
     return given;
   }
@@ -139,71 +155,10 @@ class Maker {
     return made;
   }
 
-  Result<UniqueFd> make_socketpair(const Descriptor& descriptor) {
-    const auto waiting = sockets_.find(descriptor.pair);
-    if (waiting != sockets_.end()) return std::move(waiting->second);
-    int ends[2] = {};
-    if (::socketpair(AF_UNIX, static_cast<int>(descriptor.type) | SOCK_CLOEXEC, 0, ends) != 0)
-      return sys::errno_error("socketpair");
-    ASSIGN_OR_RETURN(UniqueFd mine, up(ends[0]));
-    ASSIGN_OR_RETURN(UniqueFd other, up(ends[1]));
-    sockets_.emplace(descriptor.pair, std::move(other));
-    return mine;
-  }
-
-  static Status set_options(const UniqueFd& socket, const Descriptor& descriptor) {
-    for (const auto& [level, name, value] : descriptor.options) {
-      const int set = static_cast<int>(value);
-      if (::setsockopt(socket.get(), static_cast<int>(level), static_cast<int>(name), &set, sizeof(set)) != 0)
-        return sys::errno_error("setsockopt");
-    }
-    return {};
-  }
-
-  Result<UniqueFd> make_internet_socket(const Descriptor& descriptor) {
-    ASSIGN_OR_RETURN(UniqueFd socket, up(::socket(static_cast<int>(descriptor.mode),
-                                                  static_cast<int>(descriptor.type) | SOCK_CLOEXEC, 0)));
-    RETURN_IF_ERROR(set_options(socket, descriptor));
-    if (descriptor.kind == DescriptorKind::tcp_listener) {
-      const auto* address = reinterpret_cast<const sockaddr*>(descriptor.address.data());
-      if (::bind(socket.get(), address, static_cast<socklen_t>(descriptor.address.size())) != 0 ||
-          ::listen(socket.get(), static_cast<int>(descriptor.count)) != 0) {
-        return sys::errno_error("a listening socket");
-      }
-    }
-    if (descriptor.kind == DescriptorKind::tcp_reset) return make_reset(descriptor);
-    return socket;
-  }
-
-  // A real connection over the loopback whose other end closes with a reset.
-  Result<UniqueFd> make_reset(const Descriptor& descriptor) {
-    const bool six = descriptor.mode == AF_INET6;
-    const UniqueFd listener(::socket(static_cast<int>(descriptor.mode), SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_storage address{};
-    socklen_t size = six ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
-    address.ss_family = static_cast<sa_family_t>(descriptor.mode);
-    if (six) {
-      reinterpret_cast<sockaddr_in6*>(&address)->sin6_addr = in6addr_loopback;
-    } else {
-      reinterpret_cast<sockaddr_in*>(&address)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    }
-    auto* const name = reinterpret_cast<sockaddr*>(&address);
-    if (::bind(listener.get(), name, size) != 0 || ::listen(listener.get(), 1) != 0 ||
-        ::getsockname(listener.get(), name, &size) != 0) {
-      return sys::errno_error("a connection to be reset");
-    }
-    ASSIGN_OR_RETURN(UniqueFd socket, up(::socket(static_cast<int>(descriptor.mode), SOCK_STREAM | SOCK_CLOEXEC, 0)));
-    if (::connect(socket.get(), name, size) != 0) return sys::errno_error("a connection to be reset");
-    const UniqueFd peer(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    const linger now{1, 0};
-    if (!peer.valid() || ::setsockopt(peer.get(), SOL_SOCKET, SO_LINGER, &now, sizeof(now)) != 0)
-      return sys::errno_error("a connection to be reset");
-    return socket;
-  }
-
   Status place(const Descriptor& descriptor, const UniqueFd& made) {
     // The output pipe and its flags belong to whoever gave it.
-    if (descriptor.kind != DescriptorKind::output && descriptor.kind != DescriptorKind::file) {
+    const bool opened = descriptor.kind == DescriptorKind::file || descriptor.kind == DescriptorKind::object;
+    if (descriptor.kind != DescriptorKind::output && !opened) {
       const int flags = static_cast<int>(descriptor.status_flags) & kSettable;
       if (flags != 0 && ::fcntl(made.get(), F_SETFL, flags) != 0) return sys::errno_error("F_SETFL");
     }
@@ -225,29 +180,25 @@ class Maker {
     return {};
   }
 
-  // What waits in one end has been sent by the other.
-  Status fill(const Descriptor& descriptor) const {
-    if (descriptor.kind != DescriptorKind::socketpair || descriptor.queued.empty()) return {};
-    for (const Descriptor& other : image_.descriptors) {
-      if (other.kind != DescriptorKind::socketpair || other.pair != descriptor.pair || &other == &descriptor) continue;
-      const ssize_t sent = ::send(static_cast<int>(other.numbers.front()), descriptor.queued.data(),
-                                  descriptor.queued.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-      if (sent != static_cast<ssize_t>(descriptor.queued.size())) return sys::errno_error("fill a socket");
-    }
-    return {};
-  }
-
+  const RestoreContext& context_;
   const Image& image_;
-  const int output_;
-  const std::uint32_t first_free_;
+  const std::vector<int>& objects_;
+  SocketMaker sockets_;
   std::map<std::uint64_t, std::pair<UniqueFd, UniqueFd>> pipes_;
-  std::map<std::uint64_t, UniqueFd> sockets_;
 };
 
 }  // namespace
 
-Status restore_descriptors(const Image& image, int output, std::uint32_t first_free) {
-  return Maker(image, output, first_free).run();
+Result<UniqueFd> move_above(int fd, std::uint32_t first_free) {
+  const UniqueFd low(fd);
+  if (!low.valid()) return sys::errno_error("make a descriptor");
+  UniqueFd high(::fcntl(low.get(), F_DUPFD_CLOEXEC, static_cast<int>(first_free)));
+  if (!high.valid()) return sys::errno_error("make a descriptor");
+  return high;
+}
+
+Status restore_descriptors(const RestoreContext& context, const std::vector<int>& objects) {
+  return Maker(context, objects).run();
 }
 
 }  // namespace thaw::snapshot

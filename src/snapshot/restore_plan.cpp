@@ -1,5 +1,7 @@
 // The tables of a restore: what every thread's system calls are, from an empty address space to the last rt_sigreturn.
 #include <asm/prctl.h>
+#include <fcntl.h>
+#include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
@@ -36,6 +38,19 @@ constexpr std::size_t kVectorsMax = 1024;            // UIO_MAXIOV
 constexpr std::uint64_t kReadBytesMax = 1ULL << 30;  // of one preadv
 constexpr std::size_t kStepsOfThread = 26;
 constexpr std::size_t kStepsOfProcess = 160;
+
+// MADV_FREE answers EINVAL, as kernels before 4.5 do, and allocators then take MADV_DONTNEED. In memory that is mapped
+// from a file it would answer so anyway, but only after the pager has been told that the pages are gone.
+constexpr sock_filter kNoLazyFree[] = {
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 5),
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 3),
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[2])),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MADV_FREE, 0, 1),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+};
 
 std::uint64_t address_of(const void* pointer) { return reinterpret_cast<std::uint64_t>(pointer); }
 std::uint64_t round_up(std::uint64_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes; }
@@ -131,7 +146,7 @@ class Planner {
  private:
   std::uint64_t estimate() const {
     std::uint64_t steps = kStepsOfProcess + image_.threads.size() * (kStepsOfThread + 4) + image_.mappings.size() * 6 +
-                          image_.process.posix_timers.size() * 4;
+                          image_.process.posix_timers.size() * 4 + lock_count() * 2;
     std::uint64_t runs = 0;
     std::uint64_t pending = image_.process.pending.size();
     std::uint64_t frames = 0;
@@ -147,6 +162,12 @@ class Planner {
     steps += pending + runs;
     return (image_.mappings.size() + 2 * image_.threads.size()) * sizeof(uffdio_register) + steps * sizeof(Step) +
            runs * sizeof(iovec) + pending * 128 + frames + special_bytes_ + 128 * 1024;
+  }
+
+  std::size_t lock_count() const {
+    std::size_t count = 0;
+    for (const Descriptor& descriptor : image_.descriptors) count += descriptor.locks.size();
+    return count;
   }
 
   void begin_table(std::size_t steps) {
@@ -181,6 +202,7 @@ class Planner {
       std::memcpy(mask, thread.affinity.data(), thread.affinity.size());
       try_call(SYS_sched_setaffinity, {0, thread.affinity.size(), address_of(mask)});
     }
+    set_scheduling(thread);
     for (const Bytes& info : thread.pending) {
       std::byte* const copy = arena_.take<std::byte>(info.size(), 8);
       std::memcpy(copy, info.data(), info.size());
@@ -191,6 +213,17 @@ class Planner {
     }
     drop_privileges();
     if (thread.parent_death_signal != 0) try_call(SYS_prctl, {PR_SET_PDEATHSIG, thread.parent_death_signal});
+  }
+
+  void set_scheduling(const Thread& thread) {
+    if (thread.policy != SCHED_OTHER) {
+      const sched_param none{};
+      call(SYS_sched_setscheduler, {0, thread.policy, address_of(arena_.put(none))});
+    }
+    if (thread.nice != 0)
+      call(SYS_setpriority, {PRIO_PROCESS, 0, static_cast<std::uint64_t>(static_cast<std::int64_t>(thread.nice))});
+    if (thread.timer_slack_ns != 0) call(SYS_prctl, {PR_SET_TIMERSLACK, thread.timer_slack_ns});
+    if (image_.process.personality != 0) call(SYS_personality, {image_.process.personality});
   }
 
   void drop_privileges() {
@@ -242,7 +275,8 @@ class Planner {
   Status plan_leader(const std::vector<SpecialPlace>& specials) {
     const Thread& leader = image_.threads.front();
     std::size_t steps = kStepsOfProcess + image_.mappings.size() * 6 + image_.threads.size() * 3 +
-                        leader.pending.size() + image_.process.pending.size() + image_.process.posix_timers.size() * 4;
+                        leader.pending.size() + image_.process.pending.size() + image_.process.posix_timers.size() * 4 +
+                        lock_count();
     for (const Mapping& mapping : image_.mappings) steps += mapping.runs.size() + mapping.advice.size();
     begin_table(steps);
     leader_ = table_;
@@ -415,6 +449,8 @@ class Planner {
   void set_process() {
     const Process& process = image_.process;
     set_layout();
+    if (process.huge_pages_off) call(SYS_prctl, {PR_SET_THP_DISABLE, 1, 0, 0, 0});
+    if (process.subreaper) call(SYS_prctl, {PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0});
     for (std::size_t i = 0; i < kSignals; ++i) {
       const std::uint64_t signal = i + 1;
       if (signal == SIGKILL || signal == SIGSTOP) continue;
@@ -442,19 +478,40 @@ class Planner {
   void finish() {
     const RestoreRequest& request = input_.request;
     for (const PosixTimer& timer : image_.process.posix_timers) set_timer(timer);
-    if (!request.filter.empty()) {
-      auto* const filter = arena_.take<sock_filter>(request.filter.size());
-      std::memcpy(filter, request.filter.data(), request.filter.size_bytes());
-      const sock_fprog program{static_cast<unsigned short>(request.filter.size()), filter};
-      call(SYS_prctl, {PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0});
-      add(Operation::exact, SYS_seccomp,
-          {SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, address_of(arena_.put(program)), 0, 0, 0});
-    }
+    // Without privileges, no filter without it.
+    if (request.user != 0 || !request.filter.empty()) call(SYS_prctl, {PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0});
+    if (!lazy_.all().empty()) install_filter(kNoLazyFree);
+    if (!request.filter.empty()) install_filter(request.filter);
     if (image_.process.dumpable) try_call(SYS_prctl, {PR_SET_DUMPABLE, 1});
     char* const message = arena_.take<char>(request.running.size() + 1);
     std::memcpy(message, request.running.data(), request.running.size());
-    call(SYS_write, {static_cast<std::uint64_t>(input_.report), address_of(message), request.running.size()});
-    call(SYS_close_range, {input_.first_free, ~0U, 0});
+    const auto report = static_cast<std::uint64_t>(input_.report);
+    if (report > input_.first_free) call(SYS_close_range, {input_.first_free, report - 1, 0});
+    call(SYS_close_range, {report + 1, ~0U, 0});
+    // To close any descriptor of a file gives up the process's locks on it: they come when the last is closed.
+    for (const Descriptor& descriptor : image_.descriptors) set_locks(descriptor);
+    call(SYS_write, {report, address_of(message), request.running.size()});
+    call(SYS_close, {report});
+  }
+
+  void set_locks(const Descriptor& descriptor) {
+    for (const FileLock& lock : descriptor.locks) {
+      if (lock.kind != 1) continue;
+      struct flock range {};
+      range.l_type = lock.exclusive ? F_WRLCK : F_RDLCK;
+      range.l_whence = SEEK_SET;
+      range.l_start = static_cast<off_t>(lock.start);
+      range.l_len = static_cast<off_t>(lock.length);
+      call(SYS_fcntl, {descriptor.numbers.front(), F_SETLK, address_of(arena_.put(range))});
+    }
+  }
+
+  void install_filter(std::span<const sock_filter> filter) {
+    auto* const copy = arena_.take<sock_filter>(filter.size());
+    std::memcpy(copy, filter.data(), filter.size_bytes());
+    const sock_fprog program{static_cast<unsigned short>(filter.size()), copy};
+    add(Operation::exact, SYS_seccomp,
+        {SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, address_of(arena_.put(program)), 0, 0, 0});
   }
 
   void set_timer(const PosixTimer& timer) {

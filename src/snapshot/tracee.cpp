@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -217,7 +218,12 @@ Result<std::int64_t> Tracee::call_into(const Stopped& thread, long number, std::
   const std::uint64_t scratch = (thread.registers.rsp - kRedZoneBytes - into.size()) & ~0xfULL;
   ASSIGN_OR_RETURN(const UniqueFd memory, sys::open("/proc/" + std::to_string(pid_) + "/mem", O_RDWR));
   std::vector<std::byte> own(into.size());
-  RETURN_IF_ERROR(read_memory(scratch, own));
+  if (!read_memory(scratch, own).ok()) {
+    // In a clone, memory that it has not touched yet is there for nobody else.
+    const std::uint64_t first = scratch & ~(kPageBytes - 1);
+    RETURN_IF_ERROR(call(thread, SYS_madvise, first, scratch + into.size() - first, MADV_POPULATE_READ));
+    RETURN_IF_ERROR(read_memory(scratch, own));
+  }
   arguments[argument] = scratch;
   auto result =
       call(thread, number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);

@@ -179,12 +179,77 @@ TEST_F(SnapshotTest, WhatCannotBeFrozenIsNamed) {
   EXPECT_EQ(refused.error().kind, ErrorKind::unsupported);
   EXPECT_NE(refused.error().message.find("child processes"), std::string::npos) << refused.error().message;
 
-  const Running file = start({"/bin/sh", "-c", "echo secret > /tmp/kept; echo ready; exec sleep 1000"});
-  ASSERT_EQ(line(file), "ready");
-  ::usleep(100'000);
-  const auto left = freeze(file, new_file());
-  ASSERT_FALSE(left.ok());
-  EXPECT_NE(left.error().message.find("/tmp/kept"), std::string::npos) << left.error().message;
+  const Running real_file = start({"/usr/bin/python3", "-c",
+                                   "import fcntl, time\n"
+                                   "file = open('/usr/bin/env')\n"
+                                   "fcntl.flock(file, fcntl.LOCK_EX)\n"
+                                   "print('ready', flush=True)\n"
+                                   "time.sleep(1000)\n"});
+  ASSERT_EQ(line(real_file), "ready");
+  const auto locked = freeze(real_file, new_file());
+  ASSERT_FALSE(locked.ok());
+  EXPECT_NE(locked.error().message.find("an exclusive lock on a file"), std::string::npos) << locked.error().message;
+}
+
+// What a function has written into its folders and into memory of its own kind is each clone's, under each clone's
+// user.
+constexpr const char* kKeeper = R"(
+import mmap, os, socket, tempfile, time
+os.mkdir('/tmp/cache', 0o700)
+kept = open('/tmp/cache/kept', 'w+')
+kept.write('secret')
+kept.flush()
+segment = os.open('/dev/shm/segment', os.O_RDWR | os.O_CREAT, 0o600)
+os.ftruncate(segment, 8192)
+mapped = mmap.mmap(segment, 8192)
+mapped[:7] = b'segment'
+gone = tempfile.TemporaryFile()
+gone.write(b'deleted')
+gone.flush()
+memory = os.memfd_create('memory')
+os.write(memory, b'memory')
+shared = mmap.mmap(-1, 4096)
+shared[:6] = b'shared'
+server = socket.socket(socket.AF_UNIX)
+server.bind('/tmp/cache/server')
+server.listen(3)
+print('ready', flush=True)
+turns = 0
+while True:
+    time.sleep(0.05)
+    turns += 1
+    own = os.open('/proc/self/fd/%d' % memory, os.O_RDWR)
+    client = socket.socket(socket.AF_UNIX)
+    client.connect('/tmp/cache/server')
+    server.accept()[0].close()
+    open('/tmp/cache/turn', 'w').write(str(turns))
+    mapped[4096] = turns % 256
+    found = [open('/tmp/cache/kept').read(), os.pread(gone.fileno(), 99, 0), os.pread(own, 99, 0), shared[:6],
+             os.pread(segment, 7, 0), os.pread(segment, 1, 4096)[0] == turns % 256,
+             {os.stat(path).st_uid for path in ('/tmp/cache', '/tmp/cache/kept', '/tmp/cache/server', '/dev/shm/segment')}
+             | {os.fstat(memory).st_uid, os.fstat(gone.fileno()).st_uid} == {os.getuid()}]
+    os.close(own)
+    right = found == ['secret', b'deleted', b'memory', b'shared', b'segment', True, True]
+    print('right' if right else 'wrong %s' % found, flush=True)
+)";
+
+TEST_F(SnapshotTest, ItsFoldersAndSharedMemoryComeBackAsEachClonesOwn) {
+  const Running original = start({"/usr/bin/python3", "-c", kKeeper});
+  ASSERT_EQ(line(original), "ready");
+  ASSERT_EQ(line(original), "right");
+  const UniqueFd image = new_file();
+  const auto frozen = freeze(original, image);
+  ASSERT_TRUE(frozen.ok()) << frozen.error().message;
+  std::vector<Running> clones;
+  for (int i = 0; i < 2; ++i) {
+    auto thawed = try_thaw(image);
+    ASSERT_TRUE(thawed.ok()) << thawed.error().message;
+    clones.push_back(std::move(thawed).value());
+  }
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(line(original), "right");
+    for (const Running& clone : clones) ASSERT_EQ(line(clone), "right");
+  }
 }
 
 TEST_F(SnapshotTest, ABrokenImageFailsTheStartAndNothingElse) {

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -39,6 +40,13 @@ void bring_up_loopback() {
   if (::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0) ::_exit(125);
 }
 
+void mount_own_folders() {
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) ::_exit(124);
+  for (const char* folder : {"/tmp", "/dev/shm"}) {
+    if (::mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") != 0) ::_exit(124);
+  }
+}
+
 // One request on a new connection, from the calling thread's network namespace; the whole answer.
 std::string exchange(std::uint16_t port, const std::string& request) {
   const UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -58,14 +66,15 @@ std::string exchange(std::uint16_t port, const std::string& request) {
 }
 
 // Process 1 of a new PID namespace, which forks `run` as process 2. The number of process 1.
-pid_t in_namespace(const std::function<void()>& run) {
+pid_t in_namespace(Folders folders, const std::function<void()>& run) {
   clone_args arguments{};
-  arguments.flags = CLONE_NEWPID | CLONE_NEWNET;
+  arguments.flags = CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWNS;
   arguments.exit_signal = SIGCHLD;
   const auto keeper = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof(arguments)));
   if (keeper != 0) return keeper;
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   bring_up_loopback();
+  if (folders == Folders::own) mount_own_folders();
   if (::fork() == 0) {
     run();
     ::_exit(126);
@@ -108,11 +117,11 @@ std::uint64_t inode_of(int fd) {
 
 }  // namespace
 
-Launched Launched::program(const std::vector<std::string>& command) {
+Launched Launched::program(const std::vector<std::string>& command, Folders folders) {
   Launched launched;
   sys::Pipe pipe = std::move(sys::pipe()).value();
   launched.output_inode_ = inode_of(pipe.write_end.get());
-  launched.keeper_ = in_namespace([&] {
+  launched.keeper_ = in_namespace(folders, [&] {
     std::vector<char*> arguments;
     for (const std::string& part : command) arguments.push_back(const_cast<char*>(part.c_str()));
     arguments.push_back(nullptr);
@@ -128,17 +137,11 @@ Launched Launched::program(const std::vector<std::string>& command) {
   return launched;
 }
 
-Launched Launched::clone_of(const Image& image, const ImageMemory& memory, uid_t user) {
-  return restored(image, memory, user, false);
-}
-
-Launched Launched::copy_of(const Image& image, const ImageMemory& memory) { return restored(image, memory, 0, true); }
-
-Launched Launched::restored(const Image& image, const ImageMemory& memory, uid_t user, bool copied) {
+Launched Launched::clone_of(const Image& image, const ImageMemory& memory, const CloneOptions& options) {
   Launched launched;
   const UniqueFd& pager = pager_of_tests();
   std::function<Status(const UniqueFd&, std::span<const AddressRange>)> share;
-  if (!copied) {
+  if (!options.copied) {
     share = [&](const UniqueFd& userfault, std::span<const AddressRange> content) {
       const int fds[] = {userfault.get(), memory.working_set.get()};
       return sandbox::send_message(pager, encode_pager_add(content), fds, sandbox::Wait::yes);
@@ -147,7 +150,9 @@ Launched Launched::restored(const Image& image, const ImageMemory& memory, uid_t
   sys::Pipe output = std::move(sys::pipe()).value();
   sys::Pipe report = std::move(sys::pipe()).value();
   const auto began = std::chrono::steady_clock::now();
-  launched.keeper_ = in_namespace([&] {
+  launched.output_inode_ = inode_of(output.write_end.get());
+  launched.keeper_ = in_namespace(options.folders, [&] {
+    const bool own = options.folders == Folders::own;
     become({.image = image,
             .image_file = memory.pages,
             .share_memory = share,
@@ -155,7 +160,9 @@ Launched Launched::restored(const Image& image, const ImageMemory& memory, uid_t
             .report = report.write_end,
             .running = "running",
             .failed = [](const Error& error) { return error.message; },
-            .user = user});
+            .user = options.user,
+            .filter = {},
+            .private_folders = own ? std::vector<std::string>{"/tmp", "/dev/shm"} : std::vector<std::string>()});
   });
   report.write_end.reset();
   output.write_end.reset();

@@ -13,14 +13,21 @@
 
 namespace thaw::snapshot {
 
+// Whether /tmp and /dev/shm are the machine's, or empty ones of its own, as in an environment.
+enum class Folders { shared, own };
+
+struct CloneOptions {
+  uid_t user = 0;
+  Folders folders = Folders::shared;
+  bool copied = false;  // all memory, as where there is no userfaultfd
+};
+
 // Ends with everything in its namespace when it is dropped.
 class Launched {
  public:
-  static Launched program(const std::vector<std::string>& command);
+  static Launched program(const std::vector<std::string>& command, Folders folders = Folders::shared);
   // The image outlives the call only. Its faults are served by a pager of this process's own.
-  static Launched clone_of(const Image& image, const ImageMemory& memory, uid_t user = 0);
-  // The same, with all of its memory copied.
-  static Launched copy_of(const Image& image, const ImageMemory& memory);
+  static Launched clone_of(const Image& image, const ImageMemory& memory, const CloneOptions& options = {});
   Launched(Launched&& other) noexcept;
   ~Launched();
 
@@ -36,7 +43,6 @@ class Launched {
 
  private:
   Launched() = default;
-  static Launched restored(const Image& image, const ImageMemory& memory, uid_t user, bool copied);
   pid_t keeper_ = -1;  // process 1
   pid_t pid_ = -1;
   UniqueFd output_;

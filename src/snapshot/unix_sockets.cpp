@@ -1,4 +1,4 @@
-#include "snapshot/unix_peers.h"
+#include "snapshot/unix_sockets.h"
 
 #include <fcntl.h>
 #include <linux/netlink.h>
@@ -31,17 +31,33 @@ Result<UniqueFd> diagnostics_socket_of(pid_t pid) {
   return socket;
 }
 
-void take(const nlmsghdr& message, std::map<std::uint64_t, std::uint64_t>& peers) {
+template <class T>
+T payload(const rtattr* attribute) {
+  T value{};
+  if (RTA_PAYLOAD(attribute) >= sizeof(value))
+    std::memcpy(&value, reinterpret_cast<const char*>(attribute) + RTA_LENGTH(0), sizeof(value));
+  return value;
+}
+
+void take(const nlmsghdr& message, std::map<std::uint64_t, UnixSocket>& sockets) {
   const auto* about = reinterpret_cast<const unix_diag_msg*>(reinterpret_cast<const char*>(&message) + NLMSG_HDRLEN);
   auto left = static_cast<unsigned>(message.nlmsg_len - NLMSG_LENGTH(sizeof(*about)));
   const auto* at = reinterpret_cast<const char*>(about + 1);
+  UnixSocket& socket = sockets[about->udiag_ino];
   // RTA_NEXT by hand: the macro casts const away.
   while (RTA_OK(reinterpret_cast<const rtattr*>(at), left)) {
     const auto* attribute = reinterpret_cast<const rtattr*>(at);
-    if (attribute->rta_type == UNIX_DIAG_PEER && RTA_PAYLOAD(attribute) >= sizeof(std::uint32_t)) {
-      std::uint32_t peer = 0;
-      std::memcpy(&peer, at + RTA_LENGTH(0), sizeof(peer));
-      peers[about->udiag_ino] = peer;
+    if (attribute->rta_type == UNIX_DIAG_PEER) {
+      socket.has_peer = true;
+      socket.peer = payload<std::uint32_t>(attribute);
+    } else if (attribute->rta_type == UNIX_DIAG_SHUTDOWN) {
+      socket.shutdown = payload<std::uint8_t>(attribute);
+    } else if (attribute->rta_type == UNIX_DIAG_RQLEN) {
+      const auto queues = payload<unix_diag_rqlen>(attribute);
+      socket.waiting = queues.udiag_rqueue;
+      socket.backlog = queues.udiag_wqueue;
+    } else if (attribute->rta_type == UNIX_DIAG_VFS) {
+      socket.node_inode = payload<unix_diag_vfs>(attribute).udiag_vfs_ino;
     }
     const unsigned step = RTA_ALIGN(attribute->rta_len);
     if (step > left) return;
@@ -52,7 +68,7 @@ void take(const nlmsghdr& message, std::map<std::uint64_t, std::uint64_t>& peers
 
 }  // namespace
 
-Result<std::map<std::uint64_t, std::uint64_t>> unix_peers(pid_t pid) {
+Result<std::map<std::uint64_t, UnixSocket>> unix_sockets(pid_t pid) {
   ASSIGN_OR_RETURN(const UniqueFd socket, diagnostics_socket_of(pid));
   struct {
     nlmsghdr header;
@@ -63,9 +79,9 @@ Result<std::map<std::uint64_t, std::uint64_t>> unix_peers(pid_t pid) {
   question.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
   question.request.sdiag_family = AF_UNIX;
   question.request.udiag_states = ~0U;
-  question.request.udiag_show = UDIAG_SHOW_PEER;
+  question.request.udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN | UDIAG_SHOW_VFS;
   if (::send(socket.get(), &question, sizeof(question), 0) != sizeof(question)) return sys::errno_error("sock_diag");
-  std::map<std::uint64_t, std::uint64_t> peers;
+  std::map<std::uint64_t, UnixSocket> sockets;
   std::vector<char> buffer(kReplyBytes);
   for (;;) {
     const ssize_t got = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
@@ -73,10 +89,10 @@ Result<std::map<std::uint64_t, std::uint64_t>> unix_peers(pid_t pid) {
     auto left = static_cast<unsigned>(got);
     for (const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data()); NLMSG_OK(message, left);
          message = NLMSG_NEXT(message, left)) {
-      if (message->nlmsg_type == NLMSG_DONE) return peers;
+      if (message->nlmsg_type == NLMSG_DONE) return sockets;
       if (message->nlmsg_type == NLMSG_ERROR)
-        return Error{ErrorKind::unsupported, "this kernel does not tell the peers of unix sockets (CONFIG_UNIX_DIAG)"};
-      take(*message, peers);
+        return Error{ErrorKind::unsupported, "this kernel does not tell of unix sockets (CONFIG_UNIX_DIAG)"};
+      take(*message, sockets);
     }
   }
 }
