@@ -230,6 +230,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Refused{"events_subject", "watches-closed", "an epoll that watches what was descriptor"},
                     Refused{"events_subject", "watches-replaced", "an epoll that watches what was descriptor"},
                     Refused{"events_subject", "events-wait", "an inotify instance with events"},
+                    Refused{"process_subject", "child", "has child processes"},
+                    Refused{"process_subject", "orphan", "has left processes behind"},
                     Refused{"process_subject", "filter", "a seccomp filter"},
                     Refused{"process_subject", "real-time", "real-time scheduling policy"},
                     Refused{"process_subject", "other-personality", "personality"}),
