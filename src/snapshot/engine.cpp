@@ -27,7 +27,8 @@ Result<sandbox::Frozen> Engine::freeze(pid_t pid, std::uint64_t output_pipe, boo
   const FreezeRequest request{.pid = pid,
                               .output_pipe = output_pipe,
                               .strict_connections = strict_connections,
-                              .private_folders = private_folders()};
+                              .private_folders = private_folders(),
+                              .environment_filters = 1};
   ASSIGN_OR_RETURN(const FreezeReport report, snapshot::freeze(request, image));
   return sandbox::Frozen{.file_bytes = report.file_bytes,
                          .pages_bytes = report.pages_bytes,

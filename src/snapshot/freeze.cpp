@@ -27,7 +27,7 @@ Result<FreezeReport> freeze(const FreezeRequest& request, const UniqueFd& image_
   {
     ASSIGN_OR_RETURN(Tracee tracee, Tracee::hold(request.pid));
     RETURN_IF_ERROR(read_threads(tracee, image));
-    RETURN_IF_ERROR(read_process(tracee, image));
+    RETURN_IF_ERROR(read_process(tracee, request, image));
     Objects objects(image);
     RETURN_IF_ERROR(read_mappings(tracee, request, objects, image));
     RETURN_IF_ERROR(read_descriptors(tracee, request, objects, image));

@@ -30,6 +30,8 @@ struct FreezeRequest {
   bool strict_connections = false;
   // Folders of the function's own, which vanish with its environment: what lies in them belongs to the snapshot.
   std::vector<std::string> private_folders;
+  // Seccomp filters that the environment gives every function, beyond those of this process; its own refuse the freeze.
+  std::uint32_t environment_filters = 0;
 };
 
 struct FreezeReport {
@@ -47,7 +49,7 @@ Result<FreezeReport> freeze(const FreezeRequest& request, const UniqueFd& image)
 // The parts, in the order in which freeze() runs them. Mappings and descriptors come before the tree: reading the tree
 // is what a program that watches it would see.
 Status read_threads(Tracee& tracee, Image& image);
-Status read_process(Tracee& tracee, Image& image);
+Status read_process(Tracee& tracee, const FreezeRequest& request, Image& image);
 Status read_mappings(Tracee& tracee, const FreezeRequest& request, Objects& objects, Image& image);
 Status read_descriptors(Tracee& tracee, const FreezeRequest& request, Objects& objects, Image& image);
 Status read_tree(const FreezeRequest& request, Objects& objects, Image& image);

@@ -2,17 +2,20 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/timerfd.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include "base/sys.h"
@@ -65,6 +68,9 @@ Status read_file(pid_t pid, const Open& open, const FreezeRequest& request, Obje
   const auto named = identify(proc_path(pid, "root") + open.link);
   if (!named.ok() || named->device != descriptor.file.device || named->inode != descriptor.file.inode)
     return refuse(open, "a file that is no longer at " + open.link + ": close it before the snapshot");
+  // Files of /proc tell of whoever reads them; another environment has another /proc.
+  struct statfs system {};
+  if (::fstatfs(open.copy.get(), &system) == 0 && system.f_type == PROC_SUPER_MAGIC) descriptor.file = {};
   const bool own = is_private(request.private_folders, open.link);
   return read_locks(open, own ? Lockable::own_file : Lockable::shared_file, descriptor);
 }
@@ -142,6 +148,8 @@ Status read_one(pid_t pid, const Open& open, const FreezeRequest& request, Objec
                 Descriptor& descriptor) {
   descriptor.status_flags =
       static_cast<std::uint32_t>(field(open, "flags", 8)) & ~static_cast<std::uint32_t>(O_CLOEXEC);
+  if ((descriptor.status_flags & O_ASYNC) != 0)
+    return refuse(open, "a descriptor with signals of its own (O_ASYNC): switch them off before the snapshot");
   switch (open.status.st_mode & S_IFMT) {
     case S_IFREG:
     case S_IFDIR:
@@ -159,6 +167,22 @@ Status read_one(pid_t pid, const Open& open, const FreezeRequest& request, Objec
 
 bool same_description(pid_t pid, std::uint32_t a, std::uint32_t b) {
   return ::syscall(SYS_kcmp, pid, pid, KCMP_FILE, a, b) == 0;
+}
+
+// Only the end that writes says that it is a pipe of packets, whose borders no copy keeps.
+Status check_packets(const Image& image) {
+  std::set<std::uint64_t> filled;
+  for (const Descriptor& descriptor : image.descriptors) {
+    if (descriptor.kind == DescriptorKind::pipe && !descriptor.queued.empty()) filled.insert(descriptor.pair);
+  }
+  for (const Descriptor& descriptor : image.descriptors) {
+    const bool of_packets = descriptor.kind == DescriptorKind::pipe && (descriptor.status_flags & O_DIRECT) != 0;
+    if (!of_packets || !filled.contains(descriptor.pair)) continue;
+    return Error{ErrorKind::unsupported, "descriptor " + std::to_string(descriptor.numbers.front()) +
+                                             " is a pipe of packets (O_DIRECT) in which some wait: read them before "
+                                             "the snapshot"};
+  }
+  return {};
 }
 
 }  // namespace
@@ -186,6 +210,7 @@ Status read_descriptors(Tracee& tracee, const FreezeRequest& request, Objects& o
     seen.emplace(file, image.descriptors.size());
     image.descriptors.push_back(std::move(descriptor));
   }
+  RETURN_IF_ERROR(check_packets(image));
   return SocketReader::check_pairs(image);
 }
 

@@ -42,6 +42,7 @@ struct Details {
   bool shared = false;
   bool device_memory = false;
   bool huge = false;
+  const char* special = nullptr;  // why it cannot be made again
 };
 
 // VmFlags of smaps (proc(5)) that are given again by madvise(2).
@@ -57,6 +58,9 @@ void take_flags(std::istringstream flags, Mapping& mapping, Details& details) {
     if (flag == "lo") mapping.locked = true;
     if (flag == "io" || flag == "pf") details.device_memory = true;
     if (flag == "ht") details.huge = true;
+    if (flag == "sl") details.special = "is sealed (mseal): seal it after the snapshot";
+    if (flag == "ss") details.special = "is a shadow stack: start the program without (GLIBC_TUNABLES)";
+    if (flag == "um" || flag == "uw") details.special = "is registered with userfaultfd: unregister it";
     if (flag == "mw" && details.shared) mapping.may_write = true;
   }
 }
@@ -73,6 +77,7 @@ class Classifier {
       return {};
     }
     if (details.device_memory) return refuse(mapping, "is memory of a device: unmap it before the snapshot");
+    if (details.special != nullptr) return refuse(mapping, details.special);
     if (details.huge) return refuse(mapping, "is memory of huge pages (MAP_HUGETLB): use transparent ones");
     if (details.inode == 0 && !details.shared) {
       mapping.kind = MappingKind::anonymous;
@@ -200,7 +205,10 @@ Status read_mappings(Tracee& tracee, const FreezeRequest& request, Objects& obje
   Mapping mapping;
   Details details;
   while (std::getline(lines, line)) {
-    if (parse_head(line, mapping, details) || !line.starts_with("VmFlags:")) continue;
+    if (parse_head(line, mapping, details)) continue;
+    if (line.starts_with("ProtectionKey:") && number(std::string_view(line).substr(14)) != 0)
+      details.special = "has a protection key (pkey_mprotect): set it after the snapshot";
+    if (!line.starts_with("VmFlags:")) continue;
     // The last line of a mapping. [vsyscall] lies outside of user space and is everywhere the same.
     if (mapping.start >= kUserEnd || mapping.name == "[uprobes]") continue;
     take_flags(std::istringstream(line.substr(8)), mapping, details);

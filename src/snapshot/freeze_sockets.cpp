@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <sstream>
 
 #include "base/sys.h"
 #include "snapshot/open_descriptor.h"
@@ -37,24 +38,93 @@ int option(const Open& open, int level, int name) {
   return ::getsockopt(open.copy.get(), level, name, &value, &size) == 0 ? value : -1;
 }
 
-void add_option(Descriptor& descriptor, int level, int name, int value) {
-  descriptor.options.push_back(
-      {static_cast<std::uint32_t>(level), static_cast<std::uint32_t>(name), static_cast<std::uint32_t>(value)});
+// What programs set and the kernel tells. Names of higher levels are asked of the sockets that have them.
+constexpr std::pair<int, int> kOptions[] = {
+    {SOL_SOCKET, SO_REUSEADDR},
+    {SOL_SOCKET, SO_REUSEPORT},
+    {SOL_SOCKET, SO_KEEPALIVE},
+    {SOL_SOCKET, SO_BROADCAST},
+    {SOL_SOCKET, SO_LINGER},
+    {SOL_SOCKET, SO_RCVTIMEO},
+    {SOL_SOCKET, SO_SNDTIMEO},
+    {SOL_SOCKET, SO_RCVLOWAT},
+    {SOL_SOCKET, SO_OOBINLINE},
+    {SOL_SOCKET, SO_PASSCRED},
+    {SOL_SOCKET, SO_PRIORITY},
+    {SOL_SOCKET, SO_TIMESTAMP},
+    {SOL_SOCKET, SO_ZEROCOPY},
+    {IPPROTO_TCP, TCP_NODELAY},
+    {IPPROTO_TCP, TCP_KEEPIDLE},
+    {IPPROTO_TCP, TCP_KEEPINTVL},
+    {IPPROTO_TCP, TCP_KEEPCNT},
+    {IPPROTO_TCP, TCP_USER_TIMEOUT},
+    {IPPROTO_TCP, TCP_DEFER_ACCEPT},
+    {IPPROTO_TCP, TCP_FASTOPEN},
+    {IPPROTO_TCP, TCP_CORK},
+    {IPPROTO_TCP, TCP_SYNCNT},
+    {IPPROTO_TCP, TCP_LINGER2},
+    {IPPROTO_TCP, TCP_NOTSENT_LOWAT},
+    {IPPROTO_TCP, TCP_CONGESTION},
+    {IPPROTO_IP, IP_TOS},
+    {IPPROTO_IP, IP_TTL},
+    {IPPROTO_IP, IP_PKTINFO},
+    {IPPROTO_IP, IP_RECVERR},
+    {IPPROTO_IP, IP_RECVTOS},
+    {IPPROTO_IP, IP_FREEBIND},
+    {IPPROTO_IP, IP_MTU_DISCOVER},
+    {IPPROTO_IP, IP_MULTICAST_LOOP},
+    {IPPROTO_IP, IP_MULTICAST_TTL},
+    {IPPROTO_IPV6, IPV6_V6ONLY},
+    {IPPROTO_IPV6, IPV6_TCLASS},
+    {IPPROTO_IPV6, IPV6_UNICAST_HOPS},
+    {IPPROTO_IPV6, IPV6_RECVPKTINFO},
+    {IPPROTO_IPV6, IPV6_RECVERR},
+    {IPPROTO_IPV6, IPV6_MTU_DISCOVER},
+};
+constexpr std::size_t kOptionBytesMax = 64;
+
+bool has_level(const Descriptor& descriptor, int level) {
+  if (level == IPPROTO_TCP) return descriptor.mode != AF_UNIX && descriptor.type == SOCK_STREAM;
+  if (level == IPPROTO_IP) return descriptor.mode == AF_INET;
+  return level == SOL_SOCKET || descriptor.mode == AF_INET6;
 }
 
-void keep_option(const Open& open, Descriptor& descriptor, int level, int name) {
-  const int value = option(open, level, name);
-  if (value > 0) add_option(descriptor, level, name, value);
+Bytes option_bytes(int socket, int level, int name) {
+  Bytes value(kOptionBytesMax);
+  auto size = static_cast<socklen_t>(value.size());
+  if (::getsockopt(socket, level, name, value.data(), &size) != 0) size = 0;
+  value.resize(size);
+  return value;
 }
 
-// Buffers whose size the program has chosen. The kernel keeps twice of what it is told (socket(7)).
-void keep_buffers(const Open& open, Descriptor& descriptor) {
+// Options that differ from those of a new socket.
+Status keep_options(const Open& open, Descriptor& descriptor) {
+  const UniqueFd fresh(
+      ::socket(static_cast<int>(descriptor.mode), static_cast<int>(descriptor.type) | SOCK_CLOEXEC, 0));
+  if (!fresh.valid()) return sys::errno_error("a socket to compare with");
+  const auto keep = [&](int level, int name, Bytes value) {
+    descriptor.options.push_back(
+        {static_cast<std::uint32_t>(level), static_cast<std::uint32_t>(name), std::move(value)});
+  };
+  for (const auto& [level, name] : kOptions) {
+    if (!has_level(descriptor, level)) continue;
+    Bytes value = option_bytes(open.copy.get(), level, name);
+    if (!value.empty() && value != option_bytes(fresh.get(), level, name)) keep(level, name, std::move(value));
+  }
+  // Buffers whose size the program has chosen. The kernel keeps twice of what it is told (socket(7)).
   const int locked = option(open, SOL_SOCKET, SO_BUF_LOCK);
-  if (locked < 0) return;
-  if ((locked & kSendBufferLocked) != 0)
-    add_option(descriptor, SOL_SOCKET, SO_SNDBUF, option(open, SOL_SOCKET, SO_SNDBUF) / 2);
-  if ((locked & kReceiveBufferLocked) != 0)
-    add_option(descriptor, SOL_SOCKET, SO_RCVBUF, option(open, SOL_SOCKET, SO_RCVBUF) / 2);
+  for (const auto& [bit, name] :
+       {std::pair(kSendBufferLocked, SO_SNDBUF), std::pair(kReceiveBufferLocked, SO_RCVBUF)}) {
+    if (locked < 0 || (locked & bit) == 0) continue;
+    const int half = option(open, SOL_SOCKET, name) / 2;
+    const auto* bytes = reinterpret_cast<const std::byte*>(&half);
+    keep(SOL_SOCKET, name, Bytes(bytes, bytes + sizeof(half)));
+  }
+  // With no room for them the kernel tells how many instructions there are (SO_GET_FILTER).
+  socklen_t instructions = 0;
+  if (::getsockopt(open.copy.get(), SOL_SOCKET, SO_GET_FILTER, nullptr, &instructions) != 0 || instructions > 0)
+    return refuse(open, "a socket with a BPF filter: attach it after the snapshot");
+  return {};
 }
 
 using Address = int (*)(int, sockaddr*, socklen_t*);
@@ -77,6 +147,18 @@ std::uint16_t port_of(const Bytes& address) {
 bool is_readable(const Open& open) {
   pollfd ready{open.copy.get(), POLLIN, 0};
   return ::poll(&ready, 1, 0) == 1 && (ready.revents & POLLIN) != 0;
+}
+
+// Whether somebody in the network of the process has joined a group (/proc/net/igmp): the kernel does not say who. All
+// hosts belong to 224.0.0.1.
+bool has_joined_groups(pid_t pid) {
+  const auto groups = read_proc(pid, "net/igmp");
+  if (!groups.ok()) return false;
+  std::istringstream lines(*groups);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("\t\t") && !line.starts_with("\t\t\t\t010000E0")) return true;
+  }
+  return false;
 }
 
 struct Peeked {
@@ -163,7 +245,6 @@ Status read_messages(const Open& open, Descriptor& descriptor) {
 }  // namespace
 
 Status SocketReader::read_datagrams(const Open& open, bool connected, Descriptor& descriptor) const {
-  keep_option(open, descriptor, SOL_SOCKET, SO_BROADCAST);
   if (!connected && port_of(descriptor.address) == 0) {
     descriptor.kind = DescriptorKind::tcp_fresh;
     descriptor.address.clear();
@@ -172,16 +253,15 @@ Status SocketReader::read_datagrams(const Open& open, bool connected, Descriptor
   if (descriptor.type != SOCK_DGRAM) return refuse(open, "a raw socket in use: close it in the before-snapshot hook");
   if (is_readable(open))
     return refuse(open, "a datagram socket in which something waits: receive it before the snapshot");
+  if (has_joined_groups(request_.pid))
+    return refuse(open, "a datagram socket that may have joined a multicast group: join it after the snapshot");
   descriptor.kind = DescriptorKind::udp;
   if (connected) descriptor.peer = address_of(open, ::getpeername);
   return {};
 }
 
 Status SocketReader::read_internet(const Open& open, Descriptor& descriptor) const {
-  for (const int name : {SO_REUSEADDR, SO_REUSEPORT, SO_KEEPALIVE}) keep_option(open, descriptor, SOL_SOCKET, name);
-  keep_buffers(open, descriptor);
-  if (descriptor.type == SOCK_STREAM) keep_option(open, descriptor, IPPROTO_TCP, TCP_NODELAY);
-  if (descriptor.mode == AF_INET6) keep_option(open, descriptor, IPPROTO_IPV6, IPV6_V6ONLY);
+  RETURN_IF_ERROR(keep_options(open, descriptor));
   descriptor.address = address_of(open, ::getsockname);
   const bool connected = !address_of(open, ::getpeername).empty();
   if (descriptor.type != SOCK_STREAM) return read_datagrams(open, connected, descriptor);
@@ -236,8 +316,7 @@ Status SocketReader::read_unix(const Open& open, Descriptor& descriptor) {
   if (found == unix_.end())
     return refuse(open, "a unix socket of another network namespace: close it before the snapshot");
   const UnixSocket& socket = found->second;
-  keep_option(open, descriptor, SOL_SOCKET, SO_PASSCRED);
-  keep_buffers(open, descriptor);
+  RETURN_IF_ERROR(keep_options(open, descriptor));
   RETURN_IF_ERROR(read_name(open, socket, descriptor));
   if (option(open, SOL_SOCKET, SO_ACCEPTCONN) == 1) {
     if (socket.waiting > 0)

@@ -232,6 +232,34 @@ Status read_layout(Tracee& tracee, Process& process) {
   return {};
 }
 
+Result<std::string> children_of(pid_t pid) { return read_proc(pid, "task/" + std::to_string(pid) + "/children"); }
+
+// Nobody but this process runs in its namespace: neither a child nor an orphan, whom process 1 has taken on. An orphan
+// would be missing in the clones; and it could change the files under the eyes of who reads them.
+Status check_alone(pid_t pid, const std::string& status) {
+  ASSIGN_OR_RETURN(const std::string children, children_of(pid));
+  if (!children.empty()) {
+    return Error{ErrorKind::unsupported,
+                 "the function has child processes: end them before the snapshot, or start them on the first request"};
+  }
+  const auto parent = static_cast<pid_t>(number(value_of(status, "PPid").value_or("0")));
+  ASSIGN_OR_RETURN(std::string siblings, children_of(parent));
+  while (siblings.ends_with(' ')) siblings.pop_back();
+  if (siblings == std::to_string(pid)) return {};
+  return Error{ErrorKind::unsupported,
+               "the function has left processes behind that still run: end them before the snapshot"};
+}
+
+// A filter that the function has installed for itself could not be had from the kernel again, and its clones would be
+// without it.
+Status check_filters(const std::string& status, const FreezeRequest& request) {
+  ASSIGN_OR_RETURN(const std::string own, sys::read_file("/proc/self/status", kProcFileBytesMax));
+  const auto count = [](const std::string& text) { return number(value_of(text, "Seccomp_filters").value_or("0")); };
+  if (count(status) <= count(own) + request.environment_filters) return {};
+  return Error{ErrorKind::unsupported,
+               "the function has installed a seccomp filter: install it on the first request, after the snapshot"};
+}
+
 Status read_settings(Tracee& tracee, const std::string& status, Process& process) {
   ASSIGN_OR_RETURN(const std::string score, read_proc(tracee.pid(), "oom_score_adj"));
   process.oom_score_adj = std::atoi(score.c_str());
@@ -315,7 +343,7 @@ Status read_threads(Tracee& tracee, Image& image) {
   return {};
 }
 
-Status read_process(Tracee& tracee, Image& image) {
+Status read_process(Tracee& tracee, const FreezeRequest& request, Image& image) {
   Process& process = image.process;
   const pid_t pid = tracee.pid();
   process.pid = image.threads.front().tid;
@@ -328,17 +356,13 @@ Status read_process(Tracee& tracee, Image& image) {
   process.umask = static_cast<std::uint32_t>(number(value_of(status, "Umask").value_or("0"), 8));
   ASSIGN_OR_RETURN(const std::int64_t dumpable, tracee.call(tracee.threads().front(), SYS_prctl, PR_GET_DUMPABLE));
   process.dumpable = dumpable == 1;
+  RETURN_IF_ERROR(check_filters(status, request));
   RETURN_IF_ERROR(read_settings(tracee, status, process));
   RETURN_IF_ERROR(read_limits(pid, process));
   RETURN_IF_ERROR(read_layout(tracee, process));
   RETURN_IF_ERROR(read_signals(tracee, process));
   RETURN_IF_ERROR(read_timers(tracee, process));
-  ASSIGN_OR_RETURN(const std::string children, read_proc(pid, "task/" + std::to_string(pid) + "/children"));
-  if (!children.empty()) {
-    return Error{ErrorKind::unsupported,
-                 "the function has child processes: end them before the snapshot, or start them on the first request"};
-  }
-  return {};
+  return check_alone(pid, status);
 }
 
 }  // namespace thaw::snapshot

@@ -146,6 +146,13 @@ struct EpollEntry {
   std::uint64_t data = 0;
 };
 
+// As setsockopt(2) takes it.
+struct SocketOption {
+  std::uint32_t level = 0;
+  std::uint32_t name = 0;
+  Bytes value;
+};
+
 // What an inotify instance watches, under the number that the program knows.
 struct Watch {
   std::int32_t number = 0;
@@ -170,7 +177,7 @@ struct Descriptor {
   std::uint32_t status_flags = 0;           // O_*
   std::uint64_t position = 0;               // file
   std::string path;                         // file, device
-  FileIdentity file;
+  FileIdentity file;                        // all zero: whatever has that name, which is so in /proc
   // pipe, socketpair: the same number for both ends. Ends of a pipe say which by O_WRONLY in status_flags.
   std::uint64_t pair = 0;
   Bytes queued;                          // bytes that wait to be read from this end
@@ -190,7 +197,7 @@ struct Descriptor {
   std::uint32_t object = 0;     // which of Image::objects
   std::vector<Watch> watches;   // inotify; ascending numbers
   std::vector<FileLock> locks;
-  std::vector<std::array<std::uint32_t, 3>> options;  // level, name, value: setsockopt(2)
+  std::vector<SocketOption> options;
 };
 
 struct IntervalTimer {

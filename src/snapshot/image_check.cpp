@@ -19,6 +19,8 @@ constexpr std::size_t kXstateBytesMin = 576;
 constexpr std::size_t kXstateBytesMax = 32'768;
 constexpr std::size_t kPathBytesMax = 4096;
 constexpr std::size_t kSocketAddressBytesMax = 128;
+constexpr std::size_t kSocketOptionsMax = 128;
+constexpr std::size_t kSocketOptionBytesMax = 64;
 constexpr std::size_t kPrivateFoldersMax = 16;
 constexpr std::uint32_t kSealsMax = 0x3f;
 constexpr std::uint32_t kPermissions = 07777;
@@ -170,6 +172,14 @@ Status validate_threads(const Image& image) {
   return {};
 }
 
+Status validate_options(const Descriptor& descriptor) {
+  if (descriptor.options.size() > kSocketOptionsMax) return corrupt("number of a socket's options");
+  for (const SocketOption& option : descriptor.options) {
+    if (option.value.empty() || option.value.size() > kSocketOptionBytesMax) return corrupt("a socket's option");
+  }
+  return {};
+}
+
 Status validate_watches(const Descriptor& descriptor) {
   if (descriptor.watches.size() > kWatchesMax) return corrupt("number of watches");
   std::int32_t last = 0;
@@ -202,6 +212,7 @@ Status validate_descriptors(const Image& image) {
         descriptor.shutdown > 3) {
       return corrupt("a socket's address");
     }
+    RETURN_IF_ERROR(validate_options(descriptor));
     RETURN_IF_ERROR(validate_watches(descriptor));
   }
   return {};

@@ -27,6 +27,9 @@ auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_refer
 auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, EpollEntry> {
   return std::tie(x.descriptor, x.events, x.data);
 }
+auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, SocketOption> {
+  return std::tie(x.level, x.name, x.value);
+}
 auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Watch> {
   return std::tie(x.number, x.mask, x.path, x.file);
 }

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/fsuid.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
@@ -97,15 +98,32 @@ class Maker {
     return file;
   }
 
+  // What is not the environment's own is opened with the rights of its user: an image cannot ask for more.
+  Result<UniqueFd> open_path(const std::string& path, int flags, bool own) const {
+    const bool as_user = context_.user != 0 && !own;
+    if (as_user) {
+      ::setfsgid(context_.user);
+      ::setfsuid(context_.user);
+    }
+    auto file = up(::open(path.c_str(), flags | O_CLOEXEC));
+    if (as_user) {
+      ::setfsuid(0);
+      ::setfsgid(0);
+    }
+    if (!file.ok()) return Error{file.error().kind, path + ": " + file.error().message};
+    return file;
+  }
+
   Result<UniqueFd> make_file(const Descriptor& descriptor) {
     int flags = static_cast<int>(descriptor.status_flags) & ~kNever;
     // It has got a name since it was made.
     if ((flags & O_TMPFILE) == O_TMPFILE) flags &= ~O_TMPFILE;
-    ASSIGN_OR_RETURN(UniqueFd file, up(::open(descriptor.path.c_str(), flags | O_CLOEXEC)));
+    const bool own = is_private(context_.private_folders, descriptor.path);
+    ASSIGN_OR_RETURN(UniqueFd file, open_path(descriptor.path, flags, own));
     if (descriptor.kind == DescriptorKind::device) return file;
     ASSIGN_OR_RETURN(const FileIdentity found, identify(file.get()));
-    const bool own = is_private(context_.private_folders, descriptor.path);
-    if (!own && (found.device != descriptor.file.device || found.inode != descriptor.file.inode))
+    const bool any = own || descriptor.file == FileIdentity();
+    if (!any && (found.device != descriptor.file.device || found.inode != descriptor.file.inode))
       return Error{ErrorKind::unsupported, "snapshot: " + descriptor.path + " is another file now"};
     RETURN_IF_ERROR(set_position(file, descriptor));
     return file;

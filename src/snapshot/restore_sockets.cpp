@@ -20,10 +20,14 @@ constexpr std::uint32_t kReceivesNoMore = 1;
 constexpr std::uint32_t kSendsNoMore = 2;
 
 Status set_options(const UniqueFd& socket, const Descriptor& descriptor) {
-  for (const auto& [level, name, value] : descriptor.options) {
-    const int set = static_cast<int>(value);
-    if (::setsockopt(socket.get(), static_cast<int>(level), static_cast<int>(name), &set, sizeof(set)) != 0)
-      return sys::errno_error("setsockopt");
+  for (const SocketOption& option : descriptor.options) {
+    const int set = ::setsockopt(socket.get(), static_cast<int>(option.level), static_cast<int>(option.name),
+                                 option.value.data(), static_cast<socklen_t>(option.value.size()));
+    // A connection that has been reset has no use for what concerns its bytes.
+    if (set != 0 && descriptor.kind != DescriptorKind::tcp_reset) {
+      return sys::errno_error("option " + std::to_string(option.level) + "/" + std::to_string(option.name) +
+                              " of a socket");
+    }
   }
   return {};
 }

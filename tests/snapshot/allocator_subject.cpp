@@ -15,7 +15,7 @@ using subject::expect;
 using subject::require;
 
 constexpr std::size_t kBytes[] = {64, 4096, 70'000, 3 << 20};  // small ones, pages, runs of pages, maps of their own
-constexpr std::size_t kOfEach = 24;
+constexpr std::size_t kOfEach = 6;
 
 struct Block {
   unsigned char* bytes = nullptr;

@@ -243,6 +243,17 @@ void leave_events() {
   touch("/tmp/new");
 }
 
+void signal_descriptor() {
+  int ends[2];
+  require(::pipe(ends) == 0 && ::fcntl(ends[0], F_SETOWN, ::getpid()) == 0 && ::fcntl(ends[0], F_SETFL, O_ASYNC) == 0,
+          "O_ASYNC");
+}
+
+void leave_packets() {
+  int ends[2];
+  require(::pipe2(ends, O_DIRECT) == 0 && ::write(ends[1], "one", 3) == 3 && ::write(ends[1], "two", 3) == 3, "pipe2");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -253,5 +264,7 @@ int main(int argc, char** argv) {
                        {"timed", make_timed, check_timed},
                        {"watches-closed", watch_closed_descriptor, [] {}},
                        {"watches-replaced", watch_replaced_descriptor, [] {}},
+                       {"signalled", signal_descriptor, [] {}},
+                       {"packets-wait", leave_packets, [] {}},
                        {"events-wait", leave_events, [] {}}});
 }

@@ -30,7 +30,7 @@
 namespace thaw::snapshot {
 namespace {
 
-constexpr int kLineWaitMs = 10'000;
+constexpr int kLineWaitMs = 60'000;
 
 void bring_up_loopback() {
   const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));

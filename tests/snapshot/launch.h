@@ -33,7 +33,7 @@ class Launched {
 
   pid_t pid() const { return pid_; }  // of process 2, as seen here
   std::uint64_t output_inode() const { return output_inode_; }
-  // The next line of its output; an error's text when there is none within 10 s.
+  // The next line of its output; an error's text when there is none within a minute.
   std::string line();
   // The answer to an HTTP/1.1 request that says Connection: close; empty when nobody listens.
   std::string ask(std::uint16_t port, const std::string& request) const;

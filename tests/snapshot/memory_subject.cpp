@@ -1,7 +1,9 @@
 // Memory: what is shared, what has been given back, what moves; see subject.h.
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -318,6 +320,25 @@ void map_sealed_for_writing() {
   require(::fcntl(file, F_ADD_SEALS, F_SEAL_FUTURE_WRITE) == 0, "seals");
 }
 
+void protect_by_key() {
+  const int key = ::pkey_alloc(0, 0);
+  if (key < 0) subject::skip("this machine has no protection keys");
+  require(::pkey_mprotect(map(kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS), kPage, PROT_READ, key) == 0,
+          "pkey_mprotect");
+}
+
+void seal() {
+  constexpr long kMseal = 462;  // since Linux 6.10
+  char* const place = map(kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS);
+  if (::syscall(kMseal, place, kPage, 0) != 0) subject::skip("this kernel has no mseal");
+}
+
+void map_system_five() {
+  const int segment = ::shmget(IPC_PRIVATE, kPage, 0600);
+  require(segment >= 0 && ::shmat(segment, nullptr, 0) != reinterpret_cast<void*>(-1), "shmat");
+  ::shmctl(segment, IPC_RMID, nullptr);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -328,5 +349,8 @@ int main(int argc, char** argv) {
                        {"given-back", make_given, check_given},
                        {"moved", make_moved, check_moved},
                        {"bulk", make_bulk, check_bulk},
+                       {"key", protect_by_key, [] {}},
+                       {"mseal", seal, [] {}},
+                       {"system-five", map_system_five, [] {}},
                        {"sealed-for-writing", map_sealed_for_writing, [] {}}});
 }

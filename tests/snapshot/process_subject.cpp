@@ -1,5 +1,7 @@
 // What a process is beside memory and descriptors: registers, threads, signals, timers, settings; see subject.h.
 #include <immintrin.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -317,6 +319,27 @@ void take_precedence() {
   if (::sched_setscheduler(0, SCHED_FIFO, &first) != 0) subject::skip("SCHED_FIFO is not to be had");
 }
 
+void have_child() {
+  if (::fork() == 0) ::_exit(::pause());
+}
+
+void leave_orphan() {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::fork() == 0) ::pause();
+    ::_exit(0);
+  }
+  int status = 0;
+  require(::waitpid(child, &status, 0) == child, "waitpid");
+}
+
+void filter_itself() {
+  sock_filter all[] = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  const sock_fprog program{1, all};
+  require(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0,
+          "a seccomp filter");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -327,6 +350,9 @@ int main(int argc, char** argv) {
        {"threads", make_threads, check_threads},
        {"signals", make_signals, check_signals},
        {"settings", make_settings, check_settings},
+       {"child", have_child, [] {}},
+       {"orphan", leave_orphan, [] {}},
+       {"filter", filter_itself, [] {}},
        {"real-time", take_precedence, [] {}},
        {"other-personality", [] { require(::personality(ADDR_COMPAT_LAYOUT) >= 0, "personality"); }, [] {}}});
 }

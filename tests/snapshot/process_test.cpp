@@ -140,6 +140,12 @@ std::vector<Server> servers() {
         "let n = 0; require('http').createServer((q, s) => s.end('hello ' + (++n))).listen(8080)"},
        get("/"),
        "hello"},
+      {"NodeThatWatchesFiles",
+       {"/usr/bin/node", "-e",
+        "const fs = require('fs'); let n = 0; fs.watch('/usr/share', () => {}); fs.watch(process.execPath, () => {});"
+        "require('http').createServer((q, s) => s.end('hello ' + (++n))).listen(8080)"},
+       get("/"),
+       "hello"},
       {"ThawOnnx",
        {std::string(THAW_BINARY_DIR) + "/engines/thaw-onnx", "--model", THAW_SOURCE_DIR "/models/qa"},
        post("/question", question),

@@ -1,5 +1,6 @@
 // Sockets; see subject.h.
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -205,6 +206,13 @@ bool with(Call call, int socket, std::uint16_t port) {
 void make_internet() {
   inet.listener = ::socket(AF_INET, SOCK_STREAM, 0);
   require(with(::bind, inet.listener, 7001) && ::listen(inet.listener, 7) == 0, "listen");
+  const linger slow{1, 7};
+  const timeval wait{3, 0};
+  const int idle = 77;
+  require(::setsockopt(inet.listener, SOL_SOCKET, SO_LINGER, &slow, sizeof(slow)) == 0 &&
+              ::setsockopt(inet.listener, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) == 0 &&
+              ::setsockopt(inet.listener, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle)) == 0,
+          "options");
   inet.udp = ::socket(AF_INET, SOCK_DGRAM, 0);
   require(with(::bind, inet.udp, 7002), "bind");
   const int bytes = 100'000;
@@ -219,6 +227,17 @@ void check_internet() {
   socklen_t size = sizeof(about);
   expect(::getsockopt(inet.listener, IPPROTO_TCP, TCP_INFO, &about, &size) == 0 && about.tcpi_sacked == 7,
          "the backlog of a listener");
+  linger slow{};
+  size = sizeof(slow);
+  expect(
+      ::getsockopt(inet.listener, SOL_SOCKET, SO_LINGER, &slow, &size) == 0 && slow.l_onoff == 1 && slow.l_linger == 7,
+      "SO_LINGER");
+  timeval wait{};
+  size = sizeof(wait);
+  expect(::getsockopt(inet.listener, SOL_SOCKET, SO_RCVTIMEO, &wait, &size) == 0 && wait.tv_sec == 3, "SO_RCVTIMEO");
+  int idle = 0;
+  size = sizeof(idle);
+  expect(::getsockopt(inet.listener, IPPROTO_TCP, TCP_KEEPIDLE, &idle, &size) == 0 && idle == 77, "TCP_KEEPIDLE");
   const int client = ::socket(AF_INET, SOCK_STREAM, 0);
   expect(with(::connect, client, 7001) && ::accept(inet.listener, nullptr, nullptr) >= 0, "a new connection");
   expect(send_text(inet.connected, "to port 7002"), "send by UDP");
@@ -313,6 +332,22 @@ void bind_elsewhere() {
   ::unlink(path.c_str());
 }
 
+void filter_socket() {
+  sock_filter all[] = {BPF_STMT(BPF_RET | BPF_K, 0xffff)};
+  const sock_fprog program{1, all};
+  const int socket = ::socket(AF_INET, SOCK_DGRAM, 0);
+  require(::setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0, "SO_ATTACH_FILTER");
+}
+
+void join_group() {
+  const int socket = ::socket(AF_INET, SOCK_DGRAM, 0);
+  ip_mreq group{};
+  group.imr_multiaddr.s_addr = htonl(0xef010203);
+  group.imr_interface.s_addr = htonl(INADDR_LOOPBACK);
+  require(with(::bind, socket, 7010), "bind");
+  require(::setsockopt(socket, IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof(group)) == 0, "IP_ADD_MEMBERSHIP");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -325,5 +360,7 @@ int main(int argc, char** argv) {
                        {"descriptor-waits", leave_descriptor_waiting, [] {}},
                        {"datagram-waits", leave_datagram_waiting, [] {}},
                        {"connected-by-name", connect_by_name, [] {}},
+                       {"filtered", filter_socket, [] {}},
+                       {"joined", join_group, [] {}},
                        {"bound-elsewhere", bind_elsewhere, [] {}}});
 }
