@@ -7,7 +7,7 @@ import java.util.concurrent.atomic.AtomicLong;
 /** An ordinary HTTP server of the JDK, with a pool of threads. */
 public class Server {
   public static void main(String[] arguments) throws Exception {
-    int port = Integer.parseInt(System.getenv("PORT"));
+    int port = Integer.parseInt(System.getenv().getOrDefault("PORT", "8080"));
     String host = System.getenv().getOrDefault("BIND", "127.0.0.1");
     AtomicLong served = new AtomicLong();
     HttpServer server = HttpServer.create(new InetSocketAddress(host, port), 128);
