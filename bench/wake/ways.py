@@ -145,8 +145,13 @@ class Deployed:
         for setting in ("idle_s=1", *function.settings, *settings):
             words += ["--set", setting]
         daemon.cli("deploy", function.package, "--name", function.name, *words)
-        daemon.cli("publish", function.name)
         self.version, self.latest = f"/fn/{function.name}:1", f"/fn/{function.name}"
+        self.failure = ""
+        try:
+            daemon.cli("publish", function.name)
+        except harness.BenchError as error:
+            self.failure = str(error)  # what cannot be frozen is measured by init alone, and the output says why
+            return
         self.ask(self.version)
 
     def ask(self, prefix):
@@ -159,6 +164,8 @@ class Deployed:
         """Why there is no snapshot, in the function's log; empty when there is one."""
         if self.images():
             return ""
+        if self.failure:
+            return self.failure
         found = re.search(r"no snapshot, so this version starts by init: (.*)", self.daemon.cli("logs", self.function.name))
         return found.group(1) if found else "no snapshot was made, and the log does not say why"
 
