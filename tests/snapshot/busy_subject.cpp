@@ -303,6 +303,32 @@ void lock_by_number(std::size_t me) {
   }
 }
 
+// A POSIX timer that signals this thread with a value, which sigtimedwait takes.
+void count_timer(std::size_t me) {
+  sigset_t waited;
+  sigemptyset(&waited);
+  sigaddset(&waited, SIGRTMIN + 1);
+  ::pthread_sigmask(SIG_BLOCK, &waited, nullptr);
+  sigevent event{};
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event.sigev_signo = SIGRTMIN + 1;
+  event.sigev_value.sival_int = 4711;
+  event._sigev_un._tid = static_cast<pid_t>(::syscall(SYS_gettid));
+  timer_t timer;
+  if (::timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) return wrong("timer_create");
+  const itimerspec every{{0, 3'000'000}, {0, 3'000'000}};
+  ::timer_settime(timer, 0, &every, nullptr);
+  while (!failed) {
+    siginfo_t info{};
+    const timespec patience{5, 0};
+    const int got = ::sigtimedwait(&waited, &info, &patience);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) wrong("the POSIX timer no longer fires");
+    if (info.si_code == SI_TIMER && info.si_value.sival_int != 4711) wrong("the POSIX timer's value");
+    round_over(me);
+  }
+}
+
 // Waits on a futex that nobody wakes, until a moment of the monotonic clock.
 void wait_until(std::size_t me) {
   std::uint32_t word = 1;
@@ -471,7 +497,7 @@ int main(int argc, char** argv) {
   std::thread(hold_fpu, 10).detach();
   std::thread(lock_by_number, 11).detach();
   std::thread(lock_by_number, 12).detach();
-  std::thread(wait_until, 13).detach();
+  std::thread(count_timer, 13).detach();
   std::thread(wait_until, 14).detach();
   for (const auto& [me, stream] : {std::pair{15, Stream{pipe[1], pipe[0]}}, std::pair{16, Stream{pair[1], pair[0]}}}) {
     std::thread(pour, stream).detach();
