@@ -96,9 +96,17 @@ def pid_namespace(pid):
         return ""
 
 
-def helpers_of(spawner):
-    """Processes of the spawner itself beside environments: those in its own PID namespace."""
-    return [pid for pid in harness.children_of(spawner) if pid_namespace(pid) == pid_namespace(spawner)]
+def is_freeze(pid, spawner):
+    """Whether a child of the spawner is a freeze: in its own PID namespace, unlike environments, and not the pager."""
+    return pid_namespace(pid) == pid_namespace(spawner) and harness.read(f"/proc/{pid}/comm") != "thaw-pager\n"
+
+
+def freezes_of(spawner):
+    return [pid for pid in harness.children_of(spawner) if is_freeze(pid, spawner)]
+
+
+def pagers_of(spawner):
+    return [pid for pid in harness.children_of(spawner) if harness.read(f"/proc/{pid}/comm") == "thaw-pager\n"]
 
 
 def kill(pid):
@@ -123,7 +131,7 @@ def files_without_a_name(daemon):
 def assert_at_rest(daemon, images_max):
     """With no function running: nothing of one is left, in processes, groups, files and mounts."""
     harness.wait_for(lambda: not daemon.function_processes(), "no process of any function")
-    harness.wait_for(lambda: not helpers_of(spawner_of(daemon)), "no freeze to be under way", 15)
+    harness.wait_for(lambda: not freezes_of(spawner_of(daemon)), "no freeze to be under way", 15)
     harness.wait_for(lambda: not files_without_a_name(daemon), "no file without a name", 15)
     images = list((daemon.data / "snapshots").glob("*.img"))
     assert len(images) <= images_max, images
@@ -226,13 +234,32 @@ def test_a_killed_restore_costs_one_request_at_most(serve, seed):
     assert kit.get().status_code == 200
 
 
+def test_a_killed_pager_ends_the_clones_that_it_served(serve, seed):
+    daemon = serve()
+    kit = Kit(daemon, environments_max=3).made()
+    kit.wait_zero()
+    assert kit.get().status_code == 200
+    if not pagers_of(spawner_of(daemon)):
+        pytest.skip("restores here need no pager")
+    for number in range(ROUNDS):
+        draw = seed(number)
+        asked = [in_background(lambda: kit.get("/sleep?ms=200")) for _ in range(3)]
+        time.sleep(draw.uniform(0, 0.25))
+        for pager in pagers_of(spawner_of(daemon)):
+            kill(pager)
+        for one in asked:
+            answered(one)
+        serves_again(kit)
+    kit.wait_zero()
+    assert_at_rest(daemon, 1)
+
+
 # ---- The freeze ------------------------------------------------------------------------------------------------------
 
 
 def during_a_freeze(daemon, kit, draw, act):
     """Publishes, and acts on the freeze's process once it is seen, a random moment later. False when it was too fast."""
     spawner = spawner_of(daemon)
-    before = set(helpers_of(spawner))
 
     def first_request():
         kit.publish()
@@ -244,7 +271,7 @@ def during_a_freeze(daemon, kit, draw, act):
     path = f"/proc/{spawner}/task/{spawner}/children"
     while seen is None and time.monotonic() < until and not asked.done():
         for pid in map(int, harness.read(path).split()):
-            if pid not in before and pid_namespace(pid) == pid_namespace(spawner):
+            if is_freeze(pid, spawner):
                 seen = pid
                 break
     if seen is not None:
