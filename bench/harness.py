@@ -18,7 +18,7 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-OWN_PROGRAMS = ("thaw", "thaw-spawner")  # what else a daemon has for descendants belongs to an environment
+OWN_PROGRAMS = ("thaw", "thaw-spawner", "thaw-pager")  # what else a daemon has for descendants belongs to an environment
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 

@@ -150,6 +150,12 @@ std::vector<Server> servers() {
        {std::string(THAW_BINARY_DIR) + "/engines/thaw-onnx", "--model", THAW_SOURCE_DIR "/models/qa"},
        post("/question", question),
        "red"},
+      // Eight threads in accept(), and an index of some 50 MB.
+      {"CppThreads", {program("thaw_bench_search")}, get("/?wb+wc"), "200 OK"},
+      {"Java",
+       {"/usr/bin/java", "-XX:-UsePerfData", THAW_SOURCE_DIR "/bench/wake/functions/java/Server.java"},
+       get("/"),
+       "hello"},
   };
 }
 
