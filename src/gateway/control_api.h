@@ -62,6 +62,8 @@ class ControlApi {
   http::Task<Status> logs(http::Exchange& exchange, const std::string& name, const Query& query);
   http::Task<Status> follow_log(http::Exchange& exchange, const std::string& name, std::uint64_t position);
   http::Task<Status> status(http::Exchange& exchange);
+  // qualifier: as function_configuration's.
+  boost::json::object configuration(const model::FunctionRecord& record, std::string_view qualifier) const;
 
   // Of versions_api.cpp. rest: the path behind the function's name.
   http::Task<Status> dispatch_versions(http::Exchange& exchange, const std::string& name, std::string_view rest,

@@ -125,6 +125,7 @@ class Invocation {
          .memory_peak_bytes = out_of_memory ? std::uint64_t{config_.memory_mb} << 20 : lease_.memory_peak_bytes(),
          .init_duration = lease_.init_duration(),
          .restore_duration = lease_.restore_duration(),
+         .restore_billed = lease_.hook_duration(),
          .status = timed_out                                            ? "timeout"
                    : error && error->kind == ErrorKind::function_failed ? "error"
                                                                         : "",
