@@ -204,23 +204,16 @@ UniqueFd SnapshotMaker::find_image(const model::FunctionRecord& version) {
   // What an earlier daemon has left is read whole once: no wrong byte may reach a process.
   Status good = image.ok() ? Status() : Status(image.error());
   if (good.ok() && !checked) good = snapshot::verify_pages(*image);
-  {
-    const std::lock_guard lock(mutex_);
-    Entry* entry = find_locked(version.revision_id);
-    if (entry == nullptr) return {};
-    if (good.ok()) entry->checked = true;
-    if (!good.ok()) drop_image_locked(*entry, good.error().message);
-    if (!good.ok()) want_after_failure_locked(*entry);
+  if (!good.ok()) {
+    condemn(version, good.error());
+    return {};
   }
-  if (good.ok()) {
-    snapshot::SnapshotFolder::mark_used(*image);
-    return std::move(image).value();
-  }
-  log::error("snapshot_removed function={} version={} error=\"{}\"", version.config.name, version.version,
-             good.error().message);
-  folder_.remove(version.revision_id);
-  pump();
-  return {};
+  snapshot::SnapshotFolder::mark_used(*image);
+  const std::lock_guard lock(mutex_);
+  Entry* entry = find_locked(version.revision_id);
+  if (entry == nullptr) return {};
+  entry->checked = true;
+  return std::move(image).value();
 }
 
 void SnapshotMaker::restored(const model::FunctionRecord& version) {
@@ -242,10 +235,34 @@ void SnapshotMaker::restore_failed(const model::FunctionRecord& version, const E
     ++entry->restores_failed;
     // Of a burst each restore fails; the first has dropped the image.
     if (entry->image_bytes == 0) return;
-    if (++entry->restores_failed_row < kRestoresFailedMax && !condemns(error)) return;
+    if (++entry->restores_failed_row < kRestoresFailedMax && !condemns(error)) {
+      // Not every error says whose fault it was: the image itself tells.
+      boost::asio::post(worker_, [this, record = entry->version] {
+        if (const Status good = inspect(record->revision_id); !good.ok()) condemn(*record, good.error());
+      });
+      return;
+    }
+  }
+  boost::asio::post(worker_, [this, version, error] { condemn(version, error); });
+}
+
+Status SnapshotMaker::inspect(const std::string& revision_id) const {
+  ASSIGN_OR_RETURN(const UniqueFd image, folder_.find(revision_id));
+  RETURN_IF_ERROR(check_image(image));
+  return snapshot::verify_pages(image);
+}
+
+// The image is no good any more: another one is made.
+void SnapshotMaker::condemn(const model::FunctionRecord& version, const Error& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    Entry* entry = find_locked(version.revision_id);
+    if (entry == nullptr || entry->image_bytes == 0) return;
     drop_image_locked(*entry, error.message);
     want_after_failure_locked(*entry);
   }
+  log::error("snapshot_removed function={} version={} error=\"{}\"", version.config.name, version.version,
+             error.message);
   folder_.remove(version.revision_id);
   pump();
 }

@@ -111,6 +111,9 @@ class SnapshotMaker {
   void want_locked(Entry& entry, std::chrono::milliseconds after);
   void want_after_failure_locked(Entry& entry);
   void drop_image_locked(Entry& entry, const std::string& why);
+  // Both read and remove files. Errors of inspect(): what is wrong with the image.
+  Status inspect(const std::string& revision_id) const;
+  void condemn(const model::FunctionRecord& version, const Error& error);
 
   // Starts what is due.
   void pump();
