@@ -113,6 +113,10 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     if (own) co_return Error{ErrorKind::not_found, "the control API has no such path"};
     const auto qualifier = take_qualifier(*name, *query);
     if (!qualifier.ok()) co_return qualifier.error();
+    if (rest == "/configuration") {
+      if (method != "GET") co_return no_method();
+      co_return co_await describe_configuration(exchange, *name, *qualifier);
+    }
     if (!rest.empty() && !qualifier->empty())
       co_return invalid_argument("Qualifier is not possible here: the path is about the whole function");
     if (!rest.empty()) co_return co_await dispatch_versions(exchange, *name, rest, *query);
@@ -152,6 +156,13 @@ http::Task<Status> ControlApi::describe(http::Exchange& exchange, const std::str
   const boost::json::object body{{"Configuration", configuration(*record, qualifier)},
                                  {"Thaw", function_environments(pool_.view(pool::PoolKeyView(*record)))}};
   co_return co_await answer_json(exchange, 200, body);
+}
+
+http::Task<Status> ControlApi::describe_configuration(http::Exchange& exchange, const std::string& name,
+                                                      const std::string& qualifier) {
+  const auto record = catalog_.find({name, qualifier}, 1);
+  if (record == nullptr) co_return no_function(qualifier.empty() ? name : name + ":" + qualifier);
+  co_return co_await answer_json(exchange, 200, configuration(*record, qualifier));
 }
 
 http::Task<Status> ControlApi::deploy(http::Exchange& exchange, const std::string& name, const Query& query) {

@@ -82,7 +82,7 @@ void add_snapshot(boost::json::object& configuration, const model::FunctionRecor
   const model::VersionState& state = view.state;
   configuration["State"] = model::to_string(state.phase);
   if (state.phase == model::VersionPhase::pending) {
-    configuration["StateReason"] = "The version is being made: its snapshot is.";
+    configuration["StateReason"] = "The version's snapshot is being made.";
     configuration["StateReasonCode"] = "Creating";
   } else if (state.phase == model::VersionPhase::failed) {
     configuration["StateReason"] = state.reason;

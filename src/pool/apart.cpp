@@ -21,7 +21,6 @@ constexpr std::chrono::seconds kMemoryWaitMax{60};
 constexpr std::chrono::milliseconds kMemoryLookEvery{50};
 constexpr std::chrono::seconds kEndWaitMax{10};
 constexpr std::chrono::milliseconds kEndLookEvery{2};
-constexpr std::chrono::milliseconds kCloseWaitMax{500};
 constexpr std::chrono::milliseconds kCloseLookEvery{1};
 // As Lambda bounds it ("Runtime hooks for Lambda SnapStart", AWS Lambda Developer Guide).
 constexpr std::chrono::seconds kAfterRestoreMax{10};
@@ -126,8 +125,9 @@ http::Task<Status> FunctionPool::wait_until_ready(std::shared_ptr<Environment> e
   co_return co_await poll_readiness(environment, loop, connection);
 }
 
-http::Task<> FunctionPool::until_closed(http::ClientConnection& connection, http::Loop& loop) {
-  const TimePoint until = Clock::now() + kCloseWaitMax;
+http::Task<> FunctionPool::until_closed(http::ClientConnection& connection, http::Loop& loop,
+                                        std::chrono::milliseconds wait_max) {
+  const TimePoint until = Clock::now() + wait_max;
   while (connection.still_open() && Clock::now() < until) co_await pause(loop, kCloseLookEvery);
 }
 
@@ -141,7 +141,8 @@ http::Task<Result<int>> FunctionPool::ask(std::shared_ptr<Environment> environme
     connection.begin_exchange(Clock::now() + request.wait_max);
     const std::string text = request_text(request);
     answer = co_await exchange(connection, environment->endpoint, text);
-    if (answer.ok()) co_await until_closed(connection, loop);
+    if (answer.ok() && request.close_wait_max.count() > 0)
+      co_await until_closed(connection, loop, request.close_wait_max);
     connection.next_exchange();
   }
   if (answer.ok()) co_return answer;

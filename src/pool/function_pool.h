@@ -57,7 +57,7 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   // Returns when it is gone.
   http::Task<> end_apart(std::shared_ptr<Environment> environment, http::Loop& loop);
   http::Task<Status> wait_until_ready(std::shared_ptr<Environment> environment, http::Loop& loop);
-  // Sends a request on a connection of its own, which is closed on both sides when this returns. The answer's status.
+  // Sends a request on a connection of its own. The answer's status.
   // Errors: function_failed when the function ended or answered no HTTP; timeout.
   struct Ask {
     std::string method;
@@ -65,10 +65,13 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
     std::string body;
     std::string content_type;
     std::chrono::milliseconds wait_max{0};
+    std::chrono::milliseconds close_wait_max{0};  // for the other side to close the connection, after the answer
   };
   http::Task<Result<int>> ask(std::shared_ptr<Environment> environment, http::Loop& loop, Ask request);
   // The after-restore hook of a clone, where the function has one. Errors: function_failed.
   http::Task<Status> after_restore(std::shared_ptr<Environment> environment, http::Loop& loop);
+  // For the other side to close a connection that a freeze must not find open.
+  static constexpr std::chrono::milliseconds kCloseWaitMax{500};
   http::Task<Result<sandbox::Frozen>> write_image(std::shared_ptr<Environment> environment, http::Loop& loop,
                                                   UniqueFd file);
   const std::shared_ptr<observe::FunctionLog>& log() const { return log_; }
@@ -92,7 +95,8 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   http::Task<Status> poll_readiness(std::shared_ptr<Environment> environment, http::Loop& loop,
                                     std::unique_ptr<http::ClientConnection>& connection);
   // The other side has closed the connection, or has had time enough for it.
-  static http::Task<> until_closed(http::ClientConnection& connection, http::Loop& loop);
+  static http::Task<> until_closed(http::ClientConnection& connection, http::Loop& loop,
+                                   std::chrono::milliseconds wait_max);
   static http::Task<bool> answers(http::ClientConnection& connection, const std::string& request);
   // One unconnected socket of the environment: from its stock, which is filled up by the spawner when it is empty.
   http::Task<Result<UniqueFd>> more_sockets(std::shared_ptr<Environment> environment, http::Loop& loop);

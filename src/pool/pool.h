@@ -3,8 +3,9 @@
 //
 //   lend an idle one; else start one, within the function's and the machine's bounds; else wait in a bounded queue
 //
-// Lock order: Pool::mutex_, then FunctionPool::mutex_. Environment::control_mutex is taken before FunctionPool::mutex_
-// or with neither held. No lock is held across a wait; the only system calls under one are writes to cgroup files.
+// Lock order: SnapshotMaker::mutex_, then Pool::mutex_, then FunctionPool::mutex_. Environment::control_mutex is taken
+// before FunctionPool::mutex_ or with neither held. No lock is held across a wait; the only system calls under one are
+// writes to cgroup files.
 #pragma once
 
 #include <atomic>

@@ -131,11 +131,12 @@ void SnapshotMaker::add(const RecordPointer& version) {
   if (!has_snapshot(*version)) return;
   {
     const std::lock_guard lock(mutex_);
-    if (find_locked(version->revision_id) != nullptr) return;
-    Entry entry{.version = version};
-    entry.state.phase = VersionPhase::pending;
+    Entry& entry = entries_[version->revision_id];
+    // Publishing again what has failed tries again.
+    if (entry.version != nullptr && entry.state.phase != VersionPhase::failed) return;
+    if (entry.version == nullptr) entry.version = version;
+    entry.state = {.phase = VersionPhase::pending};
     entry.wanted_at = Clock::now();
-    entries_.emplace(version->revision_id, std::move(entry));
   }
   pump();
 }

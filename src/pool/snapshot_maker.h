@@ -72,7 +72,7 @@ class SnapshotMaker {
   using RecordPointer = std::shared_ptr<const model::FunctionRecord>;
   // Once, at the daemon's start, before the loops run: every published version. What is left of others goes.
   void load(const std::vector<RecordPointer>& versions);
-  // A version that has been published, or is already known.
+  // A version that has been published, perhaps not for the first time: one that has failed is made again.
   void add(const RecordPointer& version);
   void forget(const model::FunctionRecord& version);
 

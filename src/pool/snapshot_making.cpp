@@ -86,6 +86,7 @@ http::Task<Status> Making::warm_up(const std::shared_ptr<Environment>& environme
     ask.body = request.body;
     ask.content_type = request.content_type;
     ask.wait_max = std::chrono::seconds(config.timeout_s);
+    ask.close_wait_max = FunctionPool::kCloseWaitMax;
     const auto answer = co_await workshop_->ask(environment, loop_, std::move(ask));
     if (answer.ok() && *answer < 400) continue;
     const std::string why = answer.ok() ? "status " + std::to_string(*answer) : answer.error().message;
@@ -104,6 +105,7 @@ http::Task<Status> Making::before_snapshot(const std::shared_ptr<Environment>& e
   ask.method = "POST";
   ask.path = config.before_snapshot_path;
   ask.wait_max = std::chrono::seconds(config.init_timeout_s);
+  ask.close_wait_max = FunctionPool::kCloseWaitMax;
   const auto answer = co_await workshop_->ask(environment, loop_, std::move(ask));
   if (answer.ok() && *answer < 300) co_return Status();
   const std::string why = answer.ok() ? "status " + std::to_string(*answer) : answer.error().message;

@@ -221,7 +221,7 @@ http::Task<Status> FunctionPool::poll_readiness(std::shared_ptr<Environment> env
       const Status connected = co_await connection->connect(environment->endpoint);
       if (connected.ok()) {
         if (co_await answers(*connection, request)) {
-          if (use_ == Use::making) co_await until_closed(*connection, loop);
+          if (use_ == Use::making) co_await until_closed(*connection, loop, kCloseWaitMax);
           if (!connection->next_exchange()) connection.reset();
           co_return Status();
         }

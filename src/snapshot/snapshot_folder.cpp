@@ -48,7 +48,9 @@ void SnapshotFolder::remove(const std::string& revision_id) const {
 }
 
 Status SnapshotFolder::save_state(const std::string& revision_id, std::string_view json) const {
-  return sys::write_file_atomically(state_path(revision_id), json, 0600);
+  Status saved = sys::write_file_atomically(state_path(revision_id), json, 0600);
+  if (!saved.ok()) ::unlink((state_path(revision_id) + ".tmp").c_str());
+  return saved;
 }
 
 Result<std::string> SnapshotFolder::load_state(const std::string& revision_id) const {

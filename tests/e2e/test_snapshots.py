@@ -197,6 +197,26 @@ def test_a_function_that_fails_makes_a_version_that_failed(version, settings, co
     kit.wait_zero()
 
 
+def test_publishing_again_what_has_failed_tries_again(version, app):
+    flaky = version("flaky", app("serve = serve if os.path.exists('/var/task/good') else sys.exit"), wait=False)
+    assert flaky.wait_made()["State"] == "Failed"
+    done = flaky.daemon.run("publish", "flaky")
+    assert done.returncode == 1
+    assert "error: version flaky:1 failed: the function exited with status 0 during init" in done.stderr
+    flaky.publish()
+    assert (flaky.number, flaky.published["State"]) == ("1", "Pending")
+    assert flaky.wait_made()["State"] == "Failed"
+
+
+def test_the_configuration_has_a_path_of_its_own(version):
+    kit = version("kit")
+    for path, number in (("kit/configuration?Qualifier=1", "1"), ("kit:1/configuration", "1"), ("kit/configuration", "$LATEST")):
+        answer = kit.daemon.get(f"/2015-03-31/functions/{path}")
+        assert (answer.status_code, answer.json()["Version"], answer.json()["State"]) == (200, number, "Active")
+    assert kit.daemon.get("/2015-03-31/functions/kit:7/configuration").status_code == 404
+    assert kit.daemon.request("PUT", "/2015-03-31/functions/kit/configuration").status_code == 400
+
+
 def test_what_cannot_be_frozen_is_active_serves_by_init_and_says_why(version, app):
     parent = version("parent", app("import subprocess\nchild = subprocess.Popen(['sleep', '1000'])"))
     assert parent.configuration()["State"] == "Active"
