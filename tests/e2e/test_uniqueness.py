@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import importlib.util
 import random
+import re
 import shutil
 
 import pytest
@@ -106,6 +107,29 @@ def test_the_example_starts_from_a_snapshot_with_seeds_of_its_own(serve, tmp_pat
     # From outside the hook's path is nobody's.
     assert daemon.request("POST", version.url + "/thaw/after-restore").status_code == 404
     assert daemon.request("POST", version.url + "/thaw/./after%2Drestore").status_code in (404, 405)
+
+
+NODE = """
+require('crypto').randomUUID()
+require('http').createServer((request, response) => setTimeout(() => response.end(JSON.stringify({
+  uuid: require('crypto').randomUUID(), bytes: require('crypto').randomBytes(8).toString('hex'), random: Math.random(),
+})), 400)).listen(process.env.PORT, '127.0.0.1')
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no node on this machine")
+def test_the_documentations_recipe_for_node(serve, tmp_path):
+    recipe = re.search(r"```js\n(.*?)```", (harness.SOURCE / "docs" / "snapshots.md").read_text(), re.S)[1]
+    daemon = serve()
+    for name, before, differ in (("bare", "", False), ("wrapped", recipe, True)):
+        package = tmp_path / name
+        package.mkdir()
+        (package / "thaw.toml").write_text('command = ["node", "app.js"]\n')
+        (package / "app.js").write_text(before + NODE)
+        one, other = draws_of_two_clones(Version(daemon, name, package))
+        for key in ("uuid", "bytes", "random"):
+            assert (one[key] != other[key]) is differ, key
+        assert len(one["uuid"]) == 36
 
 
 # ---- The module alone
