@@ -513,6 +513,19 @@ def test_deleting_a_version_that_is_being_made_leaves_nothing(version):
     assert kit.number == "2"
 
 
+def test_deleting_versions_while_they_are_frozen_leaves_nothing_that_works_on(version):
+    kit = version("kit")
+    for delay_ms in range(0, 30, 2):
+        assert kit.daemon.request("DELETE", f"/2015-03-31/functions/kit?Qualifier={kit.number}").status_code == 204
+        kit.publish()
+        harness.wait_for(lambda: kit.snapshot()["Making"] not in ("waiting", "init"), "the freeze", every_s=0)
+        harness.time.sleep(delay_ms / 1000)
+    kit.function.delete()
+    harness.wait_for(lambda: kit.daemon.status()["Snapshots"]["Making"] == 0, "the end of all makings")
+    kit.wait_zero()
+    assert not list((kit.daemon.data / "snapshots").iterdir())
+
+
 def test_requests_while_a_version_is_deleted_bring_nothing_back(version):
     kit = version("kit", idle_s=60, concurrency=4)
     statuses = set()
