@@ -1,6 +1,7 @@
 """publish, versions, alias and NAME:QUALIFIER against answers of a stand-in daemon."""
 
 import json
+import os
 import subprocess
 import time
 
@@ -97,6 +98,24 @@ def test_publish_waits_for_the_snapshot(thaw, published):
         "published weather:2\n  http://127.0.0.1:8080/fn/weather:2/\n  snapshot: 4.2 MB, made 2026-01-31T12:00:00\n",
         "",
     )
+
+
+def test_publish_says_on_a_terminal_what_is_being_done(thaw, published):
+    published.answer("POST", f"{TARGET}/versions", 201, made("Pending", Making="init"))
+    described(published, made("Pending", Making="warm-up request 1 of 2"))
+    ours, theirs = os.openpty()
+    running = thaw.start("publish", "weather", stdout=subprocess.PIPE, stderr=theirs, text=True)
+    os.close(theirs)
+    shown = b""
+    while b"making the snapshot of weather:2: warm-up request 1 of 2 (0 s)" not in shown:
+        shown += os.read(ours, 4096)
+    assert b"making the snapshot of weather:2: init" in shown
+    described(published, made("Active", **SNAPSHOT))
+    out, _ = running.communicate(timeout=60)
+    shown += os.read(ours, 4096)
+    os.close(ours)
+    assert shown.endswith(b"\r\x1b[K"), "the line is cleared"
+    assert out.startswith("published weather:2\n")
 
 
 def test_publish_says_why_there_is_no_snapshot(thaw, published):
