@@ -213,6 +213,19 @@ std::string command_text(const json::object& thaw) {
   return text;
 }
 
+std::string snapshot_text(const json::object& configuration) {
+  const json::object& snapshot = object_field(object_field(configuration, "Thaw"), "SnapshotState");
+  if (snapshot.empty()) return "";
+  const std::string making = text_field(snapshot, "Making");
+  const std::string now = making.empty() ? "" : " (being made: " + making + ")";
+  if (const std::uint64_t bytes = count_field(snapshot, "Bytes"); bytes > 0)
+    return human_bytes(bytes) + ", made " + text_field(snapshot, "MadeAt").substr(0, 19) + now;
+  const std::string why = text_field(snapshot, "NoneBecause");
+  if (!why.empty()) return "none: " + why + now;
+  if (text_field(configuration, "State") == "Pending") return "none yet" + now;
+  return "none" + now;
+}
+
 void print_json(const json::value& value) {
   std::string text;
   append_indented(text, value, 0);

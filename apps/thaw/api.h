@@ -45,6 +45,10 @@ const boost::json::object& object_field(const boost::json::object& object, std::
 // "python3 app.py" or "thaw-onnx (question-answering)".
 std::string command_text(const boost::json::object& thaw);
 
+// What a version's configuration says of its snapshot: "23.4 MB, made 2026-01-31T12:00:00", "none: REASON", "being made
+// (warm-up request 1 of 2)"; empty where the function has none.
+std::string snapshot_text(const boost::json::object& configuration);
+
 // One JSON value on standard output, indented.
 void print_json(const boost::json::value& value);
 

@@ -174,9 +174,12 @@ void CommandLine::add_versions() {
   CLI::App* command = app.add_subcommand("publish", "Publish a function's present state as a new version");
   command->footer(
       "A version never changes: it serves on at /fn/NAME:VERSION/ when the function is deployed again. Nothing new is\n"
-      "published when nothing was deployed since the newest version.");
+      "published when nothing was deployed since the newest version. With snapshot = true the command waits until the\n"
+      "version's snapshot is made; exit status 1 when the version has failed.");
   command->add_option("NAME", publish.name, "The function")->required()->option_text(" ");
   command->add_option("--description", publish.description, "What to say of it, up to 256 bytes")->option_text("TEXT");
+
+  command->add_flag("--no-wait", publish.no_wait, "Return at once, while the version is still being made");
 
   command = app.add_subcommand("versions", "List a function's versions");
   command->add_option("NAME", versions_name, "The function")->required()->option_text(" ");

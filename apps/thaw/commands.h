@@ -64,6 +64,7 @@ int run_delete(Session& session, const DeleteOptions& options);
 struct PublishOptions {
   std::string name;
   std::string description;
+  bool no_wait = false;
 };
 int run_publish(Session& session, const PublishOptions& options);
 int run_versions(Session& session, const std::string& name);

@@ -50,6 +50,8 @@ constexpr ConfigKey kKeys[] = {
     {"log_file_max_mb", ValueType::count, "4", "MB", 1, 1024,
      "A function's log file is rotated at this size; one older file is kept"},
     {"logs_max_mb", ValueType::count, "1024", "MB", 1, 1 << 20, "Disk for the logs of all functions together"},
+    {"snapshots_max_mb", ValueType::count, "10240", "MB", 0, 1ULL << 30,
+     "Disk for all snapshots together; beyond it those used longest ago go, and are made again when they are called"},
     {"engines", ValueType::text, "found beside the executable", "", 0, 0, "Folder that holds the engine thaw-onnx"},
     {"spawner", ValueType::text, "found beside the executable", "", 0, 0, "The program thaw-spawner"},
 };
@@ -354,6 +356,7 @@ Result<ServeConfig> load_config(const ConfigSources& sources) {
   set_count("connections_max", config.connections_max);
   set_count("log_file_max_mb", config.log_file_max_mb);
   set_count("logs_max_mb", config.logs_max_mb);
+  set_count("snapshots_max_mb", config.snapshots_max_mb);
   if (const Given* value = given("log_level")) {
     const std::vector<std::string> levels = {"debug", "info", "warn", "error"};
     if (std::find(levels.begin(), levels.end(), value->text) == levels.end()) {

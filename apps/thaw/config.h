@@ -45,6 +45,7 @@ struct ServeConfig {
   std::string log_level = "info";  // debug, info, warn or error
   std::uint64_t log_file_max_mb = 4;
   std::uint64_t logs_max_mb = 1024;
+  std::uint64_t snapshots_max_mb = 10240;
   // The folder that holds thaw-onnx and what it needs. Empty: none was found.
   std::string engines;
   // The program that makes sandboxes. Empty: none was found.

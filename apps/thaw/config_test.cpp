@@ -86,6 +86,7 @@ TEST_F(Config, EveryKeyIsTakenFromTheFile) {
   EXPECT_EQ(config->log_level, "warn");
   EXPECT_EQ(config->log_file_max_mb, 7u);
   EXPECT_EQ(config->logs_max_mb, 7u);
+  EXPECT_EQ(config->snapshots_max_mb, 7u);
   EXPECT_EQ(config->engines, "/x");
   EXPECT_EQ(config->spawner, "/x");
 }

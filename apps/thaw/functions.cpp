@@ -94,6 +94,16 @@ void append_lines(std::string& out, const Session& session, const Lines& lines) 
   }
 }
 
+// "12, 1 failed, since the daemon's start".
+std::string restores_text(const json::object& configuration) {
+  const json::object& snapshot = object_field(object_field(configuration, "Thaw"), "SnapshotState");
+  const std::uint64_t failed = count_field(snapshot, "RestoresFailed");
+  const std::uint64_t good = count_field(snapshot, "Restores");
+  if (good + failed == 0) return "";
+  return std::to_string(good) + (failed > 0 ? ", " + std::to_string(failed) + " failed" : "") +
+         ", since the daemon's start";
+}
+
 Status describe(Session& session, const std::string& name) {
   ASSIGN_OR_RETURN(const json::object answer, get_object(session.client, function_target(name)));
   if (session.json()) {
@@ -108,11 +118,15 @@ Status describe(Session& session, const std::string& name) {
   };
   std::string out = session.terminal.out(Color::bold, printable(text_field(function, "FunctionName"))) + "\n\n";
   const bool published = text_field(function, "Version") != "$LATEST";
+  std::string state = text_field(function, "State");
+  if (const std::string why = text_field(function, "StateReason"); !why.empty()) state += ": " + why;
   Lines lines = {
       {"version", published ? text_field(function, "Version") : ""},
       {"description", text_field(function, "Description")},
       {"runs", command_text(settings)},
-      {"state", text_field(function, "State")},
+      {"state", state},
+      {"snapshot", snapshot_text(function)},
+      {"restores", restores_text(function)},
       {"url", text_field(settings, "Url")},
       {"", text_field(settings, "HostUrl")},
       {"memory", count(function, "MemorySize", " MB")},
@@ -263,6 +277,20 @@ Status logs(Session& session, const LogsOptions& options) {
   return {};
 }
 
+// "3 in 210.4 MB of 10.7 GB on disk, 1 being made".
+std::string snapshots_text(const json::object& snapshots) {
+  if (snapshots.empty()) return "";
+  std::string text = std::to_string(count_field(snapshots, "Count")) + " in " +
+                     human_bytes(count_field(snapshots, "Bytes")) + " of " +
+                     human_bytes(count_field(snapshots, "BytesMax")) + " on disk";
+  if (const auto pending = count_field(snapshots, "Pending"); pending > 0)
+    text += ", " + std::to_string(pending) + (pending == 1 ? " version pending" : " versions pending");
+  if (const auto failed = count_field(snapshots, "RestoresFailed"); failed > 0)
+    text += ", " + std::to_string(failed) + " of " + std::to_string(count_field(snapshots, "Restores") + failed) +
+            " restores failed";
+  return text;
+}
+
 Status status(Session& session) {
   ASSIGN_OR_RETURN(const json::object answer, get_object(session.client, "/thaw/v1/status"));
   if (session.json()) {
@@ -284,7 +312,8 @@ Status status(Session& session) {
                                      std::to_string(count_field(environments, "Frozen")) + " frozen"},
                 {"waiting", count("Queued") + " invocations"},
                 {"memory", count("MemoryAdmittedMb") + " of " + count("MemoryMaxMb") + " MB given to environments, " +
-                               count("ServerMemoryMb") + " MB used by the daemon"}});
+                               count("ServerMemoryMb") + " MB used by the daemon"},
+                {"snapshots", snapshots_text(object_field(answer, "Snapshots"))}});
   print(out);
   return {};
 }

@@ -6,7 +6,6 @@
 
 #include <cstdio>
 #include <filesystem>
-#include <set>
 #include <thread>
 
 #include "base/log.h"
@@ -80,7 +79,6 @@ class Daemon {
     pool::PoolLimits pool_limits;
     pool_limits.memory_bytes_max = config_.memory_max_mb << 20;
     pool_limits.starts_at_once_max = std::max(4U, 2 * std::thread::hardware_concurrency());
-    pool_limits.image_bytes_max = (config_.memory_max_mb << 20) / 4;
     pool_limits.freeze_after = std::chrono::milliseconds(config_.freeze_after_ms);
     pool_.emplace(
         spawner_, *logs_, loops_,
@@ -89,9 +87,18 @@ class Daemon {
           return pool::Package{std::move(held.folder), std::move(held.hold)};
         },
         pool_limits);
+    pool::SnapshotLimits snapshot_limits;
     ASSIGN_OR_RETURN(snapshots_, snapshot::SnapshotFolder::open(data_folder_ + "/snapshots"));
-    RETURN_IF_ERROR(sweep_snapshots());
-    pool_->use_snapshots(*snapshots_);
+    snapshot_limits.disk_bytes_max = config_.snapshots_max_mb << 20;
+    snapshot_limits.memory_bytes_max = (config_.memory_max_mb << 20) / 4;
+    snapshot_limits.runtime = std::string("thaw:") + THAW_VERSION;
+    ASSIGN_OR_RETURN(const auto versions, published_versions());
+    pool_->use_snapshots(*snapshots_, snapshot_limits).load(versions);
+    pool_->use_catalog([this](const model::FunctionRecord& record) {
+      const auto found = catalog_->find({record.config.name, record.version}, 1);
+      // A request that was on its way while its function was deployed anew is served by the revision that it found.
+      return found != nullptr && (record.version == model::kLatestVersion || found->revision_id == record.revision_id);
+    });
     gateway::GatewayOptions options;
     options.version = THAW_VERSION;
     options.listen_host =
@@ -113,20 +120,18 @@ class Daemon {
     return {};
   }
 
-  // Versions that are gone leave no snapshot behind.
-  Status sweep_snapshots() {
+  Result<std::vector<std::shared_ptr<const model::FunctionRecord>>> published_versions() const {
     constexpr std::size_t kPage = 500;
-    std::set<std::string> revisions;
+    std::vector<std::shared_ptr<const model::FunctionRecord>> versions;
     for (std::string marker;;) {
       ASSIGN_OR_RETURN(const control::Page page, catalog_->list(marker, kPage));
       for (const model::FunctionRecord& function : page.functions) {
-        for (const auto& version : catalog_->versions(function.config.name)) revisions.insert(version->revision_id);
+        for (auto& version : catalog_->versions(function.config.name)) versions.push_back(std::move(version));
       }
       if (page.next_marker.empty()) break;
       marker = page.next_marker;
     }
-    snapshots_->keep_only(revisions);
-    return {};
+    return versions;
   }
 
   std::uint16_t port() const { return port_; }

@@ -106,6 +106,20 @@ std::string format_progress(std::string_view label, std::uint64_t done_bytes, st
   return (line + tail).substr(0, columns);
 }
 
+void StatusLine::show(std::string_view text) {
+  if (!terminal_.err_is_terminal()) return;
+  visible_ = true;
+  std::fprintf(stderr, "\r\033[K%s", printable(text).substr(0, terminal_.columns()).c_str());
+  std::fflush(stderr);
+}
+
+void StatusLine::clear() {
+  if (!visible_) return;
+  visible_ = false;
+  std::fputs("\r\033[K", stderr);
+  std::fflush(stderr);
+}
+
 ProgressBar::ProgressBar(const Terminal& terminal, std::string label, std::uint64_t total_bytes)
     : terminal_(terminal), label_(std::move(label)), total_bytes_(total_bytes) {}
 

@@ -61,6 +61,22 @@ class ProgressBar {
   bool visible_ = false;
 };
 
+// One line that changes, on standard error; silent where that is no terminal. Cleared when it goes.
+class StatusLine {
+ public:
+  explicit StatusLine(const Terminal& terminal) : terminal_(terminal) {}
+  ~StatusLine() { clear(); }
+  StatusLine(const StatusLine&) = delete;
+  StatusLine& operator=(const StatusLine&) = delete;
+
+  void show(std::string_view text);
+  void clear();
+
+ private:
+  const Terminal& terminal_;
+  bool visible_ = false;
+};
+
 // The bar's line, without colour: "Uploading  [=====>    ]  52 %  14.1 of 27.0 MB  112 MB/s  1 s left".
 std::string format_progress(std::string_view label, std::uint64_t done_bytes, std::uint64_t total_bytes,
                             std::chrono::milliseconds elapsed, std::size_t columns);

@@ -2,8 +2,10 @@
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 #include <charconv>
+#include <chrono>
 #include <cstdio>
 #include <map>
+#include <thread>
 
 #include "api.h"
 #include "commands.h"
@@ -15,6 +17,8 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::size_t kPagesMax = 1000;
+constexpr std::chrono::milliseconds kFirstLookAgain{50};
+constexpr std::chrono::milliseconds kLastLookAgain{500};
 
 void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
@@ -62,18 +66,46 @@ std::string routing_text(const json::object& alias) {
 
 json::array array_of(const std::vector<json::object>& objects) { return json::array(objects.begin(), objects.end()); }
 
+// Until the version's making is over. The daemon bounds it; interrupting the command does not interrupt it.
+Result<json::object> wait_until_made(Session& session, const json::object& published) {
+  const std::string name = text_field(published, "FunctionName") + ":" + text_field(published, "Version");
+  json::object version = published;
+  StatusLine line(session.terminal);
+  const auto began = std::chrono::steady_clock::now();
+  auto pause = kFirstLookAgain;
+  while (text_field(version, "State") == "Pending") {
+    const auto took = std::chrono::steady_clock::now() - began;
+    const std::string step = text_field(object_field(object_field(version, "Thaw"), "SnapshotState"), "Making");
+    line.show(
+        "making the snapshot of " + name + ": " + (step.empty() ? "waiting" : step) + " (" +
+        human_seconds(static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(took).count())) +
+        ")");
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, kLastLookAgain);
+    ASSIGN_OR_RETURN(const json::object answer, get_object(session.client, function_target(name)));
+    version = object_field(answer, "Configuration");
+  }
+  return version;
+}
+
 Status publish(Session& session, const PublishOptions& options) {
   json::object body;
   if (!options.description.empty()) body["Description"] = options.description;
-  ASSIGN_OR_RETURN(const json::object version,
-                   send_json(session, "POST", function_target(options.name) + "/versions", body));
-  if (session.json()) {
-    print_json(version);
-    return {};
+  ASSIGN_OR_RETURN(json::object version, send_json(session, "POST", function_target(options.name) + "/versions", body));
+  if (!options.no_wait) {
+    ASSIGN_OR_RETURN(version, wait_until_made(session, version));
   }
-  const std::string name = printable(text_field(version, "FunctionName") + ":" + text_field(version, "Version"));
-  print(session.terminal.out(Color::green, "published") + " " + name + "\n");
+  const std::string name = text_field(version, "FunctionName") + ":" + text_field(version, "Version");
+  if (session.json()) print_json(version);
+  if (text_field(version, "State") == "Failed") {
+    return Error{ErrorKind::function_failed, "version " + name + " failed: " + text_field(version, "StateReason"),
+                 text_field(version, "StateReasonCode")};
+  }
+  if (session.json()) return {};
+  print(session.terminal.out(Color::green, "published") + " " + printable(name) + "\n");
   print("  " + printable(text_field(object_field(version, "Thaw"), "Url")) + "\n");
+  if (const std::string snapshot = snapshot_text(version); !snapshot.empty())
+    print("  snapshot: " + printable(snapshot) + "\n");
   return {};
 }
 
@@ -95,10 +127,14 @@ Status versions(Session& session, const std::string& name) {
     for (const auto& [version, weight] : object_field(object_field(alias, "RoutingConfig"), "AdditionalVersionWeights"))
       add(std::string(version), text_field(alias, "Name"));
   }
-  std::vector<std::vector<std::string>> rows = {{"VERSION", "ALIASES", "CODE", "MODIFIED", "DESCRIPTION"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"VERSION", "ALIASES", "STATE", "SNAPSHOT", "CODE", "MODIFIED", "DESCRIPTION"}};
   for (const json::object& version : found) {
     const std::string number = text_field(version, "Version");
-    rows.push_back({number, names[number].empty() ? "-" : names[number],
+    const json::object& snapshot = object_field(object_field(version, "Thaw"), "SnapshotState");
+    const std::uint64_t bytes = count_field(snapshot, "Bytes");
+    rows.push_back({number, names[number].empty() ? "-" : names[number], text_field(version, "State"),
+                    bytes > 0 ? human_bytes(bytes) : (snapshot.empty() ? "-" : "none"),
                     text_field(version, "CodeSha256").substr(0, 12), text_field(version, "LastModified").substr(0, 19),
                     text_field(version, "Description")});
   }

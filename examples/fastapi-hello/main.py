@@ -1,4 +1,4 @@
-"""An ordinary FastAPI app: nothing in it knows of Thaw."""
+"""An ordinary FastAPI app; one line of it is for snapshots."""
 
 import asyncio
 import json
@@ -12,6 +12,8 @@ from fastapi.responses import StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
+import thaw_runtime
+
 # FastAPI's /docs is a page that loads Swagger UI from a CDN, and stays blank in a browser without a network. Where
 # ./get-swagger-ui has put Swagger UI into static/, the app serves it itself, the way FastAPI's documentation shows
 # ("Custom Docs UI Static Assets"); else /docs is FastAPI's own.
@@ -19,6 +21,8 @@ STATIC = pathlib.Path(__file__).parent / "static"
 own_docs = STATIC.is_dir()
 
 app = FastAPI(title="fastapi-hello", version="1.0.0", docs_url=None if own_docs else "/docs")
+# Clones of a snapshot get random seeds of their own (thaw.toml names the paths of the hooks).
+app.add_middleware(thaw_runtime.Asgi)
 
 if own_docs:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -77,6 +77,8 @@ Status pwrite_all(const UniqueFd& fd, std::string_view bytes, off_t offset) {
   while (!bytes.empty()) {
     const ssize_t written = retried([&] { return ::pwrite(fd.get(), bytes.data(), bytes.size(), offset); });
     if (written < 0) return errno_error("write to " + fd_name(fd));
+    // /proc/PID/mem of a process that has ended takes nothing, and says no more.
+    if (written == 0) return errno_error("write to " + fd_name(fd), EIO);
     bytes.remove_prefix(static_cast<std::size_t>(written));
     offset += written;
   }

@@ -5,12 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdio>
-#include <ctime>
 #include <mutex>
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "base/timestamp.h"
 #include "base/uuid.h"
 #include "control/entry_path.h"
 #include "control/function_index.h"
@@ -23,18 +22,6 @@ namespace thaw::control {
 namespace {
 
 constexpr std::size_t kListMax = 10000;
-
-// As Lambda writes it: 2026-01-31T12:00:00.000+0000.
-std::string timestamp_now() {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  std::tm utc{};
-  ::gmtime_r(&now.tv_sec, &utc);
-  char text[64];
-  const std::size_t length = std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
-  std::snprintf(text + length, sizeof(text) - length, ".%03d+0000", static_cast<int>(now.tv_nsec / 1000000));
-  return text;
-}
 
 // One daemon a data folder: the lock goes with the process that holds it.
 Result<UniqueFd> lock_folder(const std::string& data_folder) {

@@ -10,8 +10,8 @@
 #include "gateway/answers.h"
 #include "gateway/control_request.h"
 #include "gateway/function_json.h"
-#include "gateway/off_loop.h"
 #include "gateway/route.h"
+#include "http/off_loop.h"
 
 // g++ 12 sees Asio's coroutine frames allocated and freed through different inlined functions, and is wrong about it.
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
@@ -113,6 +113,10 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     if (own) co_return Error{ErrorKind::not_found, "the control API has no such path"};
     const auto qualifier = take_qualifier(*name, *query);
     if (!qualifier.ok()) co_return qualifier.error();
+    if (rest == "/configuration") {
+      if (method != "GET") co_return no_method();
+      co_return co_await describe_configuration(exchange, *name, *qualifier);
+    }
     if (!rest.empty() && !qualifier->empty())
       co_return invalid_argument("Qualifier is not possible here: the path is about the whole function");
     if (!rest.empty()) co_return co_await dispatch_versions(exchange, *name, rest, *query);
@@ -124,15 +128,21 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
   co_return Error{ErrorKind::not_found, "the control API has no such path"};
 }
 
+boost::json::object ControlApi::configuration(const model::FunctionRecord& record, std::string_view qualifier) const {
+  boost::json::object configuration = function_configuration(record, qualifier, options_.listen_host, port_);
+  add_snapshot(configuration, record,
+               pool_.snapshots() == nullptr ? pool::SnapshotView() : pool_.snapshots()->view(record));
+  return configuration;
+}
+
 http::Task<Status> ControlApi::list(http::Exchange& exchange, const Query& query) {
   const auto count = number_of(query, "MaxItems", kListItemsDefault, kListItemsMax);
   if (!count.ok()) co_return count.error();
-  const auto page =
-      co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.list(value_of(query, "Marker"), *count); });
+  const auto page = co_await http::off_loop(workers_, exchange.loop(),
+                                            [&] { return catalog_.list(value_of(query, "Marker"), *count); });
   if (!page.ok()) co_return page.error();
   boost::json::array functions;
-  for (const auto& record : page->functions)
-    functions.push_back(function_configuration(record, {}, options_.listen_host, port_));
+  for (const auto& record : page->functions) functions.push_back(configuration(record, {}));
   boost::json::object body{{"Functions", std::move(functions)}};
   if (!page->next_marker.empty()) body["NextMarker"] = page->next_marker;
   co_return co_await answer_json(exchange, 200, body);
@@ -143,10 +153,16 @@ http::Task<Status> ControlApi::describe(http::Exchange& exchange, const std::str
   // Of a weighted alias its own version, as Lambda does.
   const auto record = catalog_.find({name, qualifier}, 1);
   if (record == nullptr) co_return no_function(qualifier.empty() ? name : name + ":" + qualifier);
-  const boost::json::object body{
-      {"Configuration", function_configuration(*record, qualifier, options_.listen_host, port_)},
-      {"Thaw", function_environments(pool_.view(pool::PoolKeyView(*record)))}};
+  const boost::json::object body{{"Configuration", configuration(*record, qualifier)},
+                                 {"Thaw", function_environments(pool_.view(pool::PoolKeyView(*record)))}};
   co_return co_await answer_json(exchange, 200, body);
+}
+
+http::Task<Status> ControlApi::describe_configuration(http::Exchange& exchange, const std::string& name,
+                                                      const std::string& qualifier) {
+  const auto record = catalog_.find({name, qualifier}, 1);
+  if (record == nullptr) co_return no_function(qualifier.empty() ? name : name + ":" + qualifier);
+  co_return co_await answer_json(exchange, 200, configuration(*record, qualifier));
 }
 
 http::Task<Status> ControlApi::deploy(http::Exchange& exchange, const std::string& name, const Query& query) {
@@ -156,17 +172,16 @@ http::Task<Status> ControlApi::deploy(http::Exchange& exchange, const std::strin
   request.package_path = catalog_.new_upload_path();
   Status received = co_await receive_upload(exchange, request.package_path);
   if (!received.ok()) {
-    co_await off_loop(workers_, exchange.loop(), [&] { return sys::remove_tree(request.package_path).ok(); });
+    co_await http::off_loop(workers_, exchange.loop(), [&] { return sys::remove_tree(request.package_path).ok(); });
     co_return received;
   }
   const bool existed = catalog_.find(name) != nullptr;
-  const auto record = co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.deploy(request); });
+  const auto record = co_await http::off_loop(workers_, exchange.loop(), [&] { return catalog_.deploy(request); });
   if (!record.ok()) co_return record.error();
   // The revision before is not lent any more; its running invocations finish. Published versions serve on.
   pool_.retire(pool::PoolKeyView(*record));
   log::info("function_deployed name={} bytes={}", record->config.name, record->code_bytes);
-  co_return co_await answer_json(exchange, existed ? 200 : 201,
-                                 function_configuration(*record, {}, options_.listen_host, port_));
+  co_return co_await answer_json(exchange, existed ? 200 : 201, configuration(*record, {}));
 }
 
 http::Task<Status> ControlApi::receive_upload(http::Exchange& exchange, const std::string& path) {
@@ -175,8 +190,8 @@ http::Task<Status> ControlApi::receive_upload(http::Exchange& exchange, const st
     co_return Error{ErrorKind::too_large, "the package is larger than " +
                                               std::to_string(options_.upload_bytes_max >> 20) + " MB (upload_max_mb)"};
   }
-  auto file =
-      co_await off_loop(workers_, exchange.loop(), [&] { return sys::open(path, O_WRONLY | O_CREAT | O_EXCL, 0600); });
+  auto file = co_await http::off_loop(workers_, exchange.loop(),
+                                      [&] { return sys::open(path, O_WRONLY | O_CREAT | O_EXCL, 0600); });
   if (!file.ok()) co_return file.error();
   std::string pending;
   for (;;) {
@@ -184,7 +199,8 @@ http::Task<Status> ControlApi::receive_upload(http::Exchange& exchange, const st
     if (!piece.ok()) co_return piece.error();
     pending.append(*piece);
     if (pending.size() >= kUploadPieceBytes || (piece->empty() && !pending.empty())) {
-      Status written = co_await off_loop(workers_, exchange.loop(), [&] { return sys::write_all(*file, pending); });
+      Status written =
+          co_await http::off_loop(workers_, exchange.loop(), [&] { return sys::write_all(*file, pending); });
       if (!written.ok()) {
         exchange.close_after();
         if (written.error().kind == ErrorKind::unavailable) {
@@ -202,12 +218,16 @@ http::Task<Status> ControlApi::remove(http::Exchange& exchange, const std::strin
   const auto record = catalog_.find(name);
   if (record == nullptr) co_return no_function(name);
   const auto versions = catalog_.versions(name);
-  Status removed = co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.remove(name); });
+  Status removed = co_await http::off_loop(workers_, exchange.loop(), [&] {
+    Status status = catalog_.remove(name);
+    if (!status.ok()) return status;
+    pool_.forget(*record);
+    for (const auto& version : versions) pool_.forget(*version);
+    return status;
+  });
   if (!removed.ok()) co_return removed;
-  pool_.retire(pool::PoolKeyView(*record));
-  for (const auto& version : versions) pool_.retire(pool::PoolKeyView(*version));
   const Status forgotten =
-      co_await off_loop(workers_, exchange.loop(), [&] { return logs_.remove(record->config.name); });
+      co_await http::off_loop(workers_, exchange.loop(), [&] { return logs_.remove(record->config.name); });
   if (!forgotten.ok())
     log::warn("function_log_not_removed name={} error={}", record->config.name, forgotten.error().message);
   log::info("function_deleted name={}", record->config.name);
@@ -220,7 +240,7 @@ http::Task<Status> ControlApi::logs(http::Exchange& exchange, const std::string&
   const auto bytes = number_of(query, "bytes", kTailBytesDefault, kTailBytesMax);
   if (!bytes.ok()) co_return bytes.error();
   const auto tail =
-      co_await off_loop(workers_, exchange.loop(), [&] { return logs_.tail(record->config.name, *bytes); });
+      co_await http::off_loop(workers_, exchange.loop(), [&] { return logs_.tail(record->config.name, *bytes); });
   if (!tail.ok()) co_return tail.error();
   if (value_of(query, "follow") != "1") {
     co_return co_await exchange.respond({.content_type = "text/plain; charset=utf-8", .body = tail->text});
@@ -246,7 +266,7 @@ http::Task<Status> ControlApi::follow_log(http::Exchange& exchange, const std::s
     boost::system::error_code error;
     co_await timer.async_wait(boost::asio::redirect_error(http::use_task, error));
     const auto more =
-        co_await off_loop(workers_, exchange.loop(), [&] { return logs_.since(name, position, kTailBytesMax); });
+        co_await http::off_loop(workers_, exchange.loop(), [&] { return logs_.since(name, position, kTailBytesMax); });
     if (!more.ok()) co_return more.error();
     position = more->position;
     if (Status sent = co_await exchange.write_stream(more->text); !sent.ok()) co_return sent;
@@ -271,6 +291,8 @@ http::Task<Status> ControlApi::status(http::Exchange& exchange) {
       {"MemoryAdmittedMb", view.memory_admitted_bytes >> 20},
       {"MemoryMaxMb", options_.memory_bytes_max >> 20},
       {"ServerMemoryMb", own_memory_mb()},
+      {"Snapshots",
+       snapshot_totals(pool_.snapshots() == nullptr ? pool::SnapshotTotals() : pool_.snapshots()->totals())},
   };
   co_return co_await answer_json(exchange, 200, body);
 }

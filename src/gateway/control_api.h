@@ -3,6 +3,7 @@
 //   PUT    /thaw/v1/functions/NAME/package?config=TOML   deploy a zip (NAME "-": the manifest's)
 //   GET    /2015-03-31/functions?Marker=&MaxItems=       list
 //   GET    /2015-03-31/functions/NAME?Qualifier=         describe
+//   GET    /2015-03-31/functions/NAME/configuration?Qualifier=
 //   DELETE /2015-03-31/functions/NAME?Qualifier=         one version, or all there is
 //   POST   /2015-03-31/functions/NAME/versions           publish
 //   GET    /2015-03-31/functions/NAME/versions?Marker=&MaxItems=
@@ -56,12 +57,16 @@ class ControlApi {
   http::Task<Status> dispatch(http::Exchange& exchange, std::string_view target);
   http::Task<Status> list(http::Exchange& exchange, const Query& query);
   http::Task<Status> describe(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
+  http::Task<Status> describe_configuration(http::Exchange& exchange, const std::string& name,
+                                            const std::string& qualifier);
   http::Task<Status> deploy(http::Exchange& exchange, const std::string& name, const Query& query);
   http::Task<Status> receive_upload(http::Exchange& exchange, const std::string& path);
   http::Task<Status> remove(http::Exchange& exchange, const std::string& name);
   http::Task<Status> logs(http::Exchange& exchange, const std::string& name, const Query& query);
   http::Task<Status> follow_log(http::Exchange& exchange, const std::string& name, std::uint64_t position);
   http::Task<Status> status(http::Exchange& exchange);
+  // qualifier: as function_configuration's.
+  boost::json::object configuration(const model::FunctionRecord& record, std::string_view qualifier) const;
 
   // Of versions_api.cpp. rest: the path behind the function's name.
   http::Task<Status> dispatch_versions(http::Exchange& exchange, const std::string& name, std::string_view rest,

@@ -49,6 +49,10 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"ReadinessPath", config.readiness_path},
       {"Port", config.port},
       {"Snapshot", config.snapshot},
+      {"WarmUpRequests", config.warm_up.size()},
+      {"BeforeSnapshotPath", config.before_snapshot_path},
+      {"AfterRestorePath", config.after_restore_path},
+      {"StrictConnections", config.strict_connections},
       {"Url", "http://" + host + at + "/fn/" + config.name + (published ? ":" + record.version : "") + "/"},
       {"HostUrl", "http://" + (published ? record.version + "." : "") + config.name + ".localhost" + at + "/"},
   };
@@ -70,6 +74,45 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"EphemeralStorage", boost::json::object{{"Size", config.ephemeral_mb}}},
       {"Environment", boost::json::object{{"Variables", std::move(variables)}}},
       {"Thaw", std::move(thaw)},
+  };
+}
+
+void add_snapshot(boost::json::object& configuration, const model::FunctionRecord& record,
+                  const pool::SnapshotView& view) {
+  const model::VersionState& state = view.state;
+  configuration["State"] = model::to_string(state.phase);
+  if (state.phase == model::VersionPhase::pending) {
+    configuration["StateReason"] = "The version's snapshot is being made.";
+    configuration["StateReasonCode"] = "Creating";
+  } else if (state.phase == model::VersionPhase::failed) {
+    configuration["StateReason"] = state.reason;
+    configuration["StateReasonCode"] = state.reason_code;
+  }
+  const bool wanted = record.config.snapshot;
+  const bool on = wanted && view.image_bytes > 0 && state.phase == model::VersionPhase::active;
+  configuration["SnapStart"] = boost::json::object{{"ApplyOn", wanted ? "PublishedVersions" : "None"},
+                                                   {"OptimizationStatus", on ? "On" : "Off"}};
+  if (!wanted || record.version == model::kLatestVersion) return;
+  configuration["Thaw"].as_object()["SnapshotState"] = boost::json::object{
+      {"Bytes", on ? view.image_bytes : 0},
+      {"MadeAt", on ? state.snapshot_made_at : ""},
+      {"NoneBecause", on ? "" : state.no_snapshot},
+      {"Making", view.making},
+      {"Restores", view.restores},
+      {"RestoresFailed", view.restores_failed},
+  };
+}
+
+boost::json::object snapshot_totals(const pool::SnapshotTotals& totals) {
+  return {
+      {"Count", totals.images},
+      {"Bytes", totals.disk_bytes},
+      {"BytesMax", totals.disk_bytes_max},
+      {"Pending", totals.pending},
+      {"Making", totals.making},
+      {"RemovedForRoom", totals.removed_for_room},
+      {"Restores", totals.restores},
+      {"RestoresFailed", totals.restores_failed},
   };
 }
 

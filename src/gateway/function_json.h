@@ -15,6 +15,10 @@ namespace thaw::gateway {
 // answer.
 boost::json::object function_configuration(const model::FunctionRecord& record, std::string_view qualifier,
                                            const std::string& host, std::uint16_t port);
+// State, StateReason, SnapStart, and what Lambda has no name for under "Thaw", into the configuration.
+void add_snapshot(boost::json::object& configuration, const model::FunctionRecord& record,
+                  const pool::SnapshotView& view);
+boost::json::object snapshot_totals(const pool::SnapshotTotals& totals);
 // Lambda's AliasConfiguration.
 boost::json::object alias_configuration(const std::string& function_name, const model::Alias& alias);
 boost::json::object function_environments(const pool::FunctionView& view);

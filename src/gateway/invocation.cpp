@@ -125,6 +125,7 @@ class Invocation {
          .memory_peak_bytes = out_of_memory ? std::uint64_t{config_.memory_mb} << 20 : lease_.memory_peak_bytes(),
          .init_duration = lease_.init_duration(),
          .restore_duration = lease_.restore_duration(),
+         .restore_billed = lease_.hook_duration(),
          .status = timed_out                                            ? "timeout"
                    : error && error->kind == ErrorKind::function_failed ? "error"
                                                                         : "",
@@ -174,6 +175,16 @@ Error no_function(const Route& route) {
                                     ": `thaw versions` and `thaw alias list` show those there are"};
 }
 
+// Callers from outside do not reseed a function, nor make it close its connections.
+bool is_hook(const model::FunctionConfig& config, std::string_view target) {
+  if (config.after_restore_path.empty() && config.before_snapshot_path.empty()) return false;
+  const std::string_view path = target.substr(0, target.find_first_of("?#"));
+  const auto is = [&](std::string_view hook) {
+    return !hook.empty() && path == hook.substr(0, hook.find_first_of("?#"));
+  };
+  return is(config.after_restore_path) || is(config.before_snapshot_path);
+}
+
 }  // namespace
 
 std::shared_ptr<const model::FunctionRecord> Gateway::find(const Route& route) const {
@@ -188,6 +199,8 @@ http::Task<> Gateway::invoke(http::Exchange& exchange, Route route) {
   std::optional<Error> refused;
   if (record == nullptr) {
     refused = no_function(route);
+  } else if (is_hook(record->config, route.target)) {
+    refused = Error{ErrorKind::not_found, "this path is a hook of the function's snapshots: only Thaw calls it"};
   } else if (options_.body_bytes_max > 0 && !exchange.set_body_bytes_max(options_.body_bytes_max)) {
     refused = Error{ErrorKind::too_large, "the request body is larger than " +
                                               std::to_string(options_.body_bytes_max >> 20) + " MB (body_max_mb)"};

@@ -8,7 +8,7 @@
 #include "gateway/control_api.h"
 #include "gateway/control_request.h"
 #include "gateway/function_json.h"
-#include "gateway/off_loop.h"
+#include "http/off_loop.h"
 
 // g++ 12 sees Asio's coroutine frames allocated and freed through different inlined functions, and is wrong about it.
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
@@ -77,7 +77,7 @@ http::Task<Status> ControlApi::dispatch_versions(http::Exchange& exchange, const
   const auto found = catalog_.find_alias({name, *alias});
   if (!found) co_return no_alias({name, *alias});
   if (method == "GET") co_return co_await answer_json(exchange, 200, alias_configuration(name, *found));
-  const Status removed = co_await off_loop(workers_, exchange.loop(), [&] {
+  const Status removed = co_await http::off_loop(workers_, exchange.loop(), [&] {
     return catalog_.remove_alias({name, *alias});
   });
   if (!removed.ok()) co_return removed;
@@ -104,11 +104,11 @@ http::Task<Status> ControlApi::publish(http::Exchange& exchange, const std::stri
     }
     request.code_sha256 = latest->code_sha256;
   }
-  const auto version = co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.publish(request); });
+  const auto version = co_await http::off_loop(workers_, exchange.loop(), [&] { return catalog_.publish(request); });
   if (!version.ok()) co_return version.error();
+  if (pool_.snapshots() != nullptr) pool_.snapshots()->add(std::make_shared<const model::FunctionRecord>(*version));
   log::info("version_published name={} version={}", version->config.name, version->version);
-  co_return co_await answer_json(exchange, 201,
-                                 function_configuration(*version, version->version, options_.listen_host, port_));
+  co_return co_await answer_json(exchange, 201, configuration(*version, version->version));
 }
 
 http::Task<Status> ControlApi::list_versions(http::Exchange& exchange, const std::string& name, const Query& query) {
@@ -126,7 +126,7 @@ http::Task<Status> ControlApi::list_versions(http::Exchange& exchange, const std
   });
   json::array page;
   for (; at < versions.size() && page.size() < *count; ++at)
-    page.push_back(function_configuration(*versions[at], versions[at]->version, options_.listen_host, port_));
+    page.push_back(configuration(*versions[at], versions[at]->version));
   json::object answer{{"Versions", std::move(page)}};
   if (at < versions.size()) answer["NextMarker"] = versions[at - 1]->version;
   co_return co_await answer_json(exchange, 200, answer);
@@ -139,10 +139,13 @@ http::Task<Status> ControlApi::remove_version(http::Exchange& exchange, const st
     co_return invalid_argument(
         "Qualifier must be the number of a version: $LATEST goes with its function, an alias is deleted as an alias");
   }
-  const Status removed =
-      co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.remove_version(name, *number); });
+  const auto record = catalog_.find({name, qualifier}, 1);
+  const Status removed = co_await http::off_loop(workers_, exchange.loop(), [&] {
+    Status status = catalog_.remove_version(name, *number);
+    if (status.ok() && record != nullptr) pool_.forget(*record);
+    return status;
+  });
   if (!removed.ok()) co_return removed;
-  pool_.retire({name, qualifier});
   log::info("version_deleted name={} version={}", name, qualifier);
   co_return co_await exchange.respond({.status = 204});
 }
@@ -159,7 +162,8 @@ http::Task<Status> ControlApi::create_alias(http::Exchange& exchange, const std:
                      .function_version = *given->function_version,
                      .description = given->description.value_or(""),
                      .additional = given->additional.value_or(std::nullopt)};
-  const auto made = co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.create_alias(name, alias); });
+  const auto made =
+      co_await http::off_loop(workers_, exchange.loop(), [&] { return catalog_.create_alias(name, alias); });
   if (!made.ok()) co_return made.error();
   log::info("alias_created name={} alias={} version={}", name, made->name, made->function_version);
   co_return co_await answer_json(exchange, 201, alias_configuration(name, *made));
@@ -175,7 +179,8 @@ http::Task<Status> ControlApi::update_alias(http::Exchange& exchange, const std:
   if (!revision.ok()) co_return revision.error();
   change->alias = alias;
   change->revision_id = revision->value_or("");
-  const auto made = co_await off_loop(workers_, exchange.loop(), [&] { return catalog_.update_alias(name, *change); });
+  const auto made =
+      co_await http::off_loop(workers_, exchange.loop(), [&] { return catalog_.update_alias(name, *change); });
   if (!made.ok()) co_return made.error();
   log::info("alias_updated name={} alias={} version={}", name, made->name, made->function_version);
   co_return co_await answer_json(exchange, 200, alias_configuration(name, *made));

@@ -46,6 +46,38 @@ Status read_lists(const json::object& object, FunctionConfig& config) {
   return {};
 }
 
+// What is absent has its default: most functions have none of these.
+Status read_snapshot(const json::object& object, FunctionConfig& config) {
+  const auto read_bool = [&](std::string_view key, bool& field) -> Status {
+    const json::value* value = object.if_contains(key);
+    if (value == nullptr) return {};
+    if (!value->is_bool()) return corrupt(std::string(key) + " is no bool");
+    field = value->get_bool();
+    return {};
+  };
+  RETURN_IF_ERROR(read_bool("snapshot", config.snapshot));
+  RETURN_IF_ERROR(read_bool("strict_connections", config.strict_connections));
+  if (object.contains("before_snapshot_path")) {
+    ASSIGN_OR_RETURN(config.before_snapshot_path, string_member(object, "before_snapshot_path"));
+  }
+  if (object.contains("after_restore_path")) {
+    ASSIGN_OR_RETURN(config.after_restore_path, string_member(object, "after_restore_path"));
+  }
+  const json::value* requests = object.if_contains("warm_up");
+  if (requests == nullptr) return {};
+  if (!requests->is_array()) return corrupt("warm_up is no array");
+  for (const json::value& item : requests->get_array()) {
+    if (!item.is_object()) return corrupt("warm_up holds what is no object");
+    WarmUpRequest request;
+    ASSIGN_OR_RETURN(request.method, string_member(item.get_object(), "method"));
+    ASSIGN_OR_RETURN(request.path, string_member(item.get_object(), "path"));
+    ASSIGN_OR_RETURN(request.body, string_member(item.get_object(), "body"));
+    ASSIGN_OR_RETURN(request.content_type, string_member(item.get_object(), "content_type"));
+    config.warm_up.push_back(std::move(request));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string to_json(const FunctionConfig& config) {
@@ -61,6 +93,18 @@ std::string to_json(const FunctionConfig& config) {
   object["port"] = config.port;
   object["readiness_path"] = config.readiness_path;
   if (config.snapshot) object["snapshot"] = true;
+  if (config.strict_connections) object["strict_connections"] = true;
+  if (!config.before_snapshot_path.empty()) object["before_snapshot_path"] = config.before_snapshot_path;
+  if (!config.after_restore_path.empty()) object["after_restore_path"] = config.after_restore_path;
+  if (!config.warm_up.empty()) {
+    json::array& requests = object["warm_up"].emplace_array();
+    for (const WarmUpRequest& request : config.warm_up) {
+      requests.push_back(json::object{{"method", request.method},
+                                      {"path", request.path},
+                                      {"body", request.body},
+                                      {"content_type", request.content_type}});
+    }
+  }
   return json::serialize(object);
 }
 
@@ -88,11 +132,7 @@ Result<FunctionConfig> config_from_json(std::string_view text) {
   ASSIGN_OR_RETURN(const std::uint32_t port, number_member(object, "port"));
   if (port > kPortMax) return corrupt("port is out of range");
   config.port = static_cast<std::uint16_t>(port);
-  // Absent in what was stored before there were snapshots.
-  if (const json::value* snapshot = object.if_contains("snapshot")) {
-    if (!snapshot->is_bool()) return corrupt("snapshot is no bool");
-    config.snapshot = snapshot->get_bool();
-  }
+  RETURN_IF_ERROR(read_snapshot(object, config));
   RETURN_IF_ERROR(read_lists(object, config));
   if (auto status = validate(config); !status) return corrupt(status.error().message);
   return config;

@@ -31,6 +31,7 @@ inline constexpr std::array kNumberFields{
 inline constexpr std::uint16_t kPortMin = 1024;
 inline constexpr std::uint16_t kPortMax = 65535;
 inline constexpr std::size_t kReadinessPathBytesMax = 1024;
+inline constexpr std::size_t kContentTypeBytesMax = 256;
 inline constexpr std::size_t kCommandArgumentsMax = 1024;
 inline constexpr std::size_t kEnvironmentVariablesMax = 1024;
 inline constexpr std::size_t kEnvironmentNameBytesMax = 256;

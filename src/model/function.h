@@ -25,8 +25,21 @@ inline constexpr std::size_t kNameBytesMax = 63;            // A DNS label, for 
 inline constexpr std::size_t kEnvironmentBytesMax = 32768;  // Names and values of all variables together.
 inline constexpr std::size_t kCommandBytesMax = 32768;
 inline constexpr std::size_t kManifestBytesMax = 262144;
+inline constexpr std::size_t kWarmUpRequestsMax = 32;
+inline constexpr std::size_t kWarmUpBytesMax = 65536;  // Paths and bodies of all of them together.
 // The version that a deploy replaces; the published ones have numbers.
 inline constexpr std::string_view kLatestVersion = "$LATEST";
+
+// A request that the making of a snapshot sends to the function, so that what runs on a first request only is in the
+// snapshot. It must be answered with a status below 400.
+struct WarmUpRequest {
+  std::string method = "GET";
+  std::string path = "/";
+  std::string body;
+  std::string content_type = "application/json";  // sent where there is a body
+
+  bool operator==(const WarmUpRequest&) const = default;
+};
 
 struct FunctionConfig {
   // [A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?, at most kNameBytesMax; unique without regard to case.
@@ -52,8 +65,15 @@ struct FunctionConfig {
   std::uint16_t port = 8080;
   // Polled with GET during init until it answers any status below 500.
   std::string readiness_path = "/";
-  // Published versions start from a snapshot of their first environment, taken when that is ready.
+  // Published versions start from a snapshot of an initialised environment. What follows here belongs to it.
   bool snapshot = false;
+  std::vector<WarmUpRequest> warm_up;
+  // Where the function is told with POST that it is about to be frozen, and each clone that it has been restored.
+  // Empty: it is not told.
+  std::string before_snapshot_path;
+  std::string after_restore_path;
+  // An open connection refuses the snapshot; otherwise it comes back as one that the peer has reset.
+  bool strict_connections = false;
 
   bool operator==(const FunctionConfig&) const = default;
 };

@@ -21,8 +21,19 @@
 namespace thaw::model {
 namespace {
 
-constexpr std::string_view kOtherKeys[] = {"name", "command",        "engine",   "task",
-                                           "port", "readiness_path", "snapshot", "environment"};
+constexpr std::string_view kOtherKeys[] = {"name",
+                                           "command",
+                                           "engine",
+                                           "task",
+                                           "port",
+                                           "readiness_path",
+                                           "environment",
+                                           "snapshot",
+                                           "warm_up",
+                                           "before_snapshot_path",
+                                           "after_restore_path",
+                                           "strict_connections"};
+constexpr std::string_view kWarmUpKeys[] = {"method", "path", "body", "content_type"};
 
 // toml++ builds and destroys one nested table for each part of a dotted key, recursively: a key of 100,000 dots would
 // overflow the stack. No key here has more than two parts, so the text is refused before it is parsed.
@@ -197,6 +208,46 @@ Status apply_environment(const Source& source, const toml::node& node, FunctionC
   return {};
 }
 
+Result<bool> as_bool(const Source& source, std::string_view key, const toml::node& node) {
+  if (const auto* on = node.as_boolean()) return on->get();
+  return wrong_type(source, key, "true or false", node);
+}
+
+Result<WarmUpRequest> as_warm_up(const Source& source, const std::string& where, const toml::node& node) {
+  const auto* table = node.as_table();
+  if (table == nullptr) return wrong_type(source, where, "a table", node);
+  WarmUpRequest request;
+  for (const auto& [key, value] : *table) {
+    std::string* field = key.str() == "method"         ? &request.method
+                         : key.str() == "path"         ? &request.path
+                         : key.str() == "body"         ? &request.body
+                         : key.str() == "content_type" ? &request.content_type
+                                                       : nullptr;
+    if (field == nullptr) {
+      std::string keys;
+      for (const std::string_view known : kWarmUpKeys) keys.append(keys.empty() ? "" : ", ").append(known);
+      return source.error(where + ": unknown key \"" + shown(key.str()) + "\"; the keys are: " + keys);
+    }
+    ASSIGN_OR_RETURN(*field, as_string(source, where + "." + std::string(key.str()), value));
+  }
+  if (!table->contains("method") && table->contains("body")) request.method = "POST";
+  return request;
+}
+
+Result<std::vector<WarmUpRequest>> as_warm_ups(const Source& source, const toml::node& node) {
+  const auto* array = node.as_array();
+  if (array == nullptr) return wrong_type(source, "warm_up", "an array of tables: write [[warm_up]]", node);
+  std::vector<WarmUpRequest> requests;
+  for (const toml::node& item : *array) {
+    // The bound stands in validate(), which names it.
+    if (requests.size() > kWarmUpRequestsMax) break;
+    ASSIGN_OR_RETURN(WarmUpRequest request,
+                     as_warm_up(source, "warm_up[" + std::to_string(requests.size()) + "]", item));
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
 Status apply_key(const Source& source, std::string_view key, const toml::node& node, FunctionConfig& config) {
   for (const NumberField& field : kNumberFields) {
     if (key != field.key) continue;
@@ -219,9 +270,15 @@ Status apply_key(const Source& source, std::string_view key, const toml::node& n
   } else if (key == "task") {
     ASSIGN_OR_RETURN(config.task, as_string(source, key, node));
   } else if (key == "snapshot") {
-    const auto* on = node.as_boolean();
-    if (on == nullptr) return wrong_type(source, key, "true or false", node);
-    config.snapshot = on->get();
+    ASSIGN_OR_RETURN(config.snapshot, as_bool(source, key, node));
+  } else if (key == "strict_connections") {
+    ASSIGN_OR_RETURN(config.strict_connections, as_bool(source, key, node));
+  } else if (key == "before_snapshot_path") {
+    ASSIGN_OR_RETURN(config.before_snapshot_path, as_string(source, key, node));
+  } else if (key == "after_restore_path") {
+    ASSIGN_OR_RETURN(config.after_restore_path, as_string(source, key, node));
+  } else if (key == "warm_up") {
+    ASSIGN_OR_RETURN(config.warm_up, as_warm_ups(source, node));
   } else if (key == "readiness_path") {
     ASSIGN_OR_RETURN(config.readiness_path, as_string(source, key, node));
   } else {
@@ -315,6 +372,16 @@ std::string to_toml(const FunctionConfig& config) {
   line("port", std::to_string(config.port));
   line("readiness_path", quoted(config.readiness_path));
   if (config.snapshot) line("snapshot", "true");
+  if (!config.before_snapshot_path.empty()) line("before_snapshot_path", quoted(config.before_snapshot_path));
+  if (!config.after_restore_path.empty()) line("after_restore_path", quoted(config.after_restore_path));
+  if (config.strict_connections) line("strict_connections", "true");
+  for (const WarmUpRequest& request : config.warm_up) {
+    out += "\n[[warm_up]]\n";
+    line("method", quoted(request.method));
+    line("path", quoted(request.path));
+    line("body", quoted(request.body));
+    line("content_type", quoted(request.content_type));
+  }
   if (!config.environment.empty()) {
     out += "\n[environment]\n";
     for (const auto& [name, value] : config.environment) line(quoted(name), quoted(value));

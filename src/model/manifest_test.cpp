@@ -208,6 +208,61 @@ TEST(Manifest, DeepKeysAndValuesDoNotOverflowTheStack) {
       "no error");
 }
 
+TEST(Manifest, WarmUpAndHooksAreRead) {
+  const auto config = read_manifest({.manifest = R"(
+command = "./run"
+snapshot = true
+before_snapshot_path = "/hooks/before"
+after_restore_path = "/hooks/after"
+strict_connections = true
+[[warm_up]]
+path = "/a?b=1"
+[[warm_up]]
+path = "/ask"
+body = '{"question": "why?"}'
+[[warm_up]]
+method = "PUT"
+path = "/text"
+body = "plain"
+content_type = "text/plain; charset=utf-8"
+)"});
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_TRUE(config->snapshot);
+  EXPECT_TRUE(config->strict_connections);
+  EXPECT_EQ(config->before_snapshot_path, "/hooks/before");
+  EXPECT_EQ(config->after_restore_path, "/hooks/after");
+  const std::vector<WarmUpRequest> expected = {
+      {.method = "GET", .path = "/a?b=1"},
+      {.method = "POST", .path = "/ask", .body = R"({"question": "why?"})"},
+      {.method = "PUT", .path = "/text", .body = "plain", .content_type = "text/plain; charset=utf-8"}};
+  EXPECT_EQ(config->warm_up, expected);
+  const auto from_toml = read_manifest({.manifest = to_toml(*config)});
+  ASSERT_TRUE(from_toml.ok()) << from_toml.error().message;
+  EXPECT_EQ(*from_toml, *config);
+  const auto from_json = config_from_json(to_json(*config));
+  ASSERT_TRUE(from_json.ok()) << from_json.error().message;
+  EXPECT_EQ(*from_json, *config);
+}
+
+TEST(Manifest, WarmUpAndHooksAreChecked) {
+  EXPECT_THAT(error_with("warm_up = 1"), HasSubstr("warm_up must be an array of tables"));
+  EXPECT_THAT(error_with("warm_up = [1]"), HasSubstr("warm_up[0] must be a table"));
+  EXPECT_THAT(error_with("[[warm_up]]\npaht = \"/\""), HasSubstr("warm_up[0]: unknown key \"paht\""));
+  EXPECT_THAT(error_with("[[warm_up]]\n[[warm_up]]\npath = 1"), HasSubstr("warm_up[1].path must be a string"));
+  EXPECT_THAT(error_with("[[warm_up]]\npath = \"a\""), HasSubstr("warm_up[0].path must begin with /"));
+  EXPECT_THAT(error_with("[[warm_up]]\npath = \"/a b\""), HasSubstr("warm_up[0].path"));
+  EXPECT_THAT(error_with("[[warm_up]]\nmethod = \"TRACE\""), HasSubstr("warm_up[0].method \"TRACE\" is not possible"));
+  EXPECT_THAT(error_with("[[warm_up]]\ncontent_type = \"a\\r\\nb: c\""), HasSubstr("warm_up[0].content_type"));
+  EXPECT_THAT(error_with("before_snapshot_path = \"hook\""), HasSubstr("before_snapshot_path must begin with /"));
+  EXPECT_THAT(error_with("after_restore_path = \"/a\\nb\""), HasSubstr("after_restore_path must begin with /"));
+  EXPECT_THAT(error_with("strict_connections = \"yes\""), HasSubstr("strict_connections must be true or false"));
+  std::string many;
+  for (std::size_t i = 0; i <= kWarmUpRequestsMax; ++i) many += "[[warm_up]]\n";
+  EXPECT_THAT(error_with(many), HasSubstr("at most 32"));
+  EXPECT_THAT(error_with("[[warm_up]]\nbody = \"" + std::string(kWarmUpBytesMax, 'x') + "\""),
+              HasSubstr("at most 65536"));
+}
+
 TEST(SplitCommand, SplitsAsAShellDoesWithoutExpansion) {
   const auto words = [](std::string_view line) { return split_command(line).value(); };
   EXPECT_THAT(words("python3 -m  http.server\t${PORT}"), ElementsAre("python3", "-m", "http.server", "${PORT}"));

@@ -8,6 +8,7 @@ namespace thaw::model {
 namespace {
 
 constexpr std::string_view kTasksOnnx[] = {"question-answering"};
+constexpr std::string_view kWarmUpMethods[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
 
 bool is_letter_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
 
@@ -86,14 +87,51 @@ Status check_environment(const FunctionConfig& config) {
   return {};
 }
 
-Status check_readiness_path(const std::string& path) {
+Status check_path(const std::string& key, const std::string& path) {
   const auto visible = [](char c) { return c > ' ' && c < '\x7f'; };
   if (path.empty() || path[0] != '/' || path.size() > kReadinessPathBytesMax ||
       !std::all_of(path.begin(), path.end(), visible)) {
-    return invalid_argument("readiness_path must begin with / and hold only visible ASCII characters, at most " +
+    return invalid_argument(key + " must begin with / and hold only visible ASCII characters, at most " +
                             std::to_string(kReadinessPathBytesMax));
   }
   return {};
+}
+
+Status check_warm_up(const std::vector<WarmUpRequest>& requests) {
+  if (requests.size() > kWarmUpRequestsMax) {
+    return Error{ErrorKind::too_large, "warm_up has " + std::to_string(requests.size()) + " requests; at most " +
+                                           std::to_string(kWarmUpRequestsMax) + " are possible"};
+  }
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    const WarmUpRequest& request = requests[i];
+    const std::string key = "warm_up[" + std::to_string(i) + "].";
+    if (std::find(std::begin(kWarmUpMethods), std::end(kWarmUpMethods), request.method) == std::end(kWarmUpMethods)) {
+      return invalid_argument(key + "method \"" + request.method.substr(0, 100) +
+                              "\" is not possible; the methods are: GET, POST, PUT, PATCH, DELETE");
+    }
+    RETURN_IF_ERROR(check_path(key + "path", request.path));
+    const auto printable = [](char c) { return c >= ' ' && c < '\x7f'; };
+    if (request.content_type.empty() || request.content_type.size() > kContentTypeBytesMax ||
+        !std::all_of(request.content_type.begin(), request.content_type.end(), printable)) {
+      return invalid_argument(key + "content_type must be 1 to " + std::to_string(kContentTypeBytesMax) +
+                              " printable ASCII characters");
+    }
+    bytes += request.path.size() + request.body.size() + request.content_type.size();
+  }
+  if (bytes > kWarmUpBytesMax) {
+    return Error{ErrorKind::too_large, "warm_up is " + std::to_string(bytes) +
+                                           " bytes, paths, types and bodies together; at most " +
+                                           std::to_string(kWarmUpBytesMax) + " are possible"};
+  }
+  return {};
+}
+
+Status check_hooks(const FunctionConfig& config) {
+  if (!config.before_snapshot_path.empty())
+    RETURN_IF_ERROR(check_path("before_snapshot_path", config.before_snapshot_path));
+  if (!config.after_restore_path.empty()) RETURN_IF_ERROR(check_path("after_restore_path", config.after_restore_path));
+  return check_warm_up(config.warm_up);
 }
 
 }  // namespace
@@ -131,7 +169,8 @@ Status validate(const FunctionConfig& config) {
     return invalid_argument("port = " + std::to_string(config.port) + " is out of range: " + std::to_string(kPortMin) +
                             " to " + std::to_string(kPortMax));
   }
-  RETURN_IF_ERROR(check_readiness_path(config.readiness_path));
+  RETURN_IF_ERROR(check_path("readiness_path", config.readiness_path));
+  RETURN_IF_ERROR(check_hooks(config));
   return check_environment(config);
 }
 

@@ -55,7 +55,7 @@ void append_report(std::string& out, const Report& report) {
     out.append("Restore Duration: ");
     append_ms(out, *report.restore_duration);
     out.append("\tBilled Restore Duration: ");
-    append_number(out, (not_negative(*report.restore_duration) + 999) / 1000);
+    append_number(out, (not_negative(report.restore_billed) + 999) / 1000);
     out.append(" ms\t");
   }
   if (!report.status.empty()) out.append("Status: ").append(report.status);

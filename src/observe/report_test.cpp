@@ -27,6 +27,14 @@ TEST(Report, IsLambdasLineToTheByte) {
             "Used: 41 MB\t"
             "Init Duration: 210.12 ms\t\n");
   EXPECT_EQ(line({.request_id = "3f6e",
+                  .duration = microseconds(12344),
+                  .memory_mb = 512,
+                  .memory_peak_bytes = 40 << 20,
+                  .restore_duration = microseconds(4120),
+                  .restore_billed = microseconds(1001)}),
+            "REPORT RequestId: 3f6e\tDuration: 12.34 ms\tBilled Duration: 13 ms\tMemory Size: 512 MB\tMax Memory "
+            "Used: 40 MB\tRestore Duration: 4.12 ms\tBilled Restore Duration: 2 ms\t\n");
+  EXPECT_EQ(line({.request_id = "3f6e",
                   .duration = microseconds(3000000),
                   .memory_mb = 128,
                   .memory_peak_bytes = 30 << 20,

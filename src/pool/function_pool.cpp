@@ -13,8 +13,8 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kQueueWaitBeyondInit{10};
 
 FunctionPool::FunctionPool(Pool& pool, std::shared_ptr<const model::FunctionRecord> record,
-                           std::shared_ptr<observe::FunctionLog> log)
-    : pool_(pool), record_(std::move(record)), log_(std::move(log)) {}
+                           std::shared_ptr<observe::FunctionLog> log, Use use)
+    : pool_(pool), record_(std::move(record)), log_(std::move(log)), use_(use) {}
 
 // ---- Lending --------------------------------------------------------------------------------------------------------
 

@@ -16,8 +16,9 @@ struct Waiter {
 
 class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
  public:
+  enum class Use : std::uint8_t { serving, making };
   FunctionPool(Pool& pool, std::shared_ptr<const model::FunctionRecord> record,
-               std::shared_ptr<observe::FunctionLog> log);
+               std::shared_ptr<observe::FunctionLog> log, Use use = Use::serving);
 
   const model::FunctionConfig& config() const { return record_->config; }
   const std::string& revision_id() const { return record_->revision_id; }
@@ -34,8 +35,6 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   void retire(const std::shared_ptr<Environment>& environment);
   // No environment of this revision is lent to anybody new; those that are idle end now.
   void retire_all();
-  // For good: the version is gone.
-  void remove_snapshot();
   // Lends what is free to waiters and starts environments for the rest.
   void pump();
   void on_exit(const sandbox::ExitInfo& exit);
@@ -48,6 +47,35 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   void stop();
   void add_to(PoolView& view);
   FunctionView view();
+  // Why the environment has ended, waiting a little for the word of it; nothing when it lives.
+  http::Task<std::optional<sandbox::ExitInfo>> exit_reason(std::shared_ptr<Environment> environment, http::Loop& loop);
+
+  // For the making of a snapshot (apart.cpp), with Use::making: environments that are lent to nobody.
+  // An environment that has been started, but may not answer yet; by init, or from `image` where one is given. Errors:
+  // as those of acquire().
+  http::Task<Result<std::shared_ptr<Environment>>> start_apart(
+      http::Loop& loop, std::shared_ptr<const snapshot::ImageMemory> image);
+  // Returns when it is gone.
+  http::Task<> end_apart(std::shared_ptr<Environment> environment, http::Loop& loop);
+  http::Task<Status> wait_until_ready(std::shared_ptr<Environment> environment, http::Loop& loop);
+  // Sends a request on a connection of its own. The answer's status.
+  // Errors: function_failed when the function ended or answered no HTTP; timeout.
+  struct Ask {
+    std::string method;
+    std::string path;
+    std::string body;
+    std::string content_type;
+    std::chrono::milliseconds wait_max{0};
+    std::chrono::milliseconds close_wait_max{0};  // for the other side to close the connection, after the answer
+  };
+  http::Task<Result<int>> ask(std::shared_ptr<Environment> environment, http::Loop& loop, Ask request);
+  // The after-restore hook of a clone, where the function has one. Errors: function_failed.
+  http::Task<Status> after_restore(std::shared_ptr<Environment> environment, http::Loop& loop);
+  // For the other side to close a connection that a freeze must not find open.
+  static constexpr std::chrono::milliseconds kCloseWaitMax{500};
+  http::Task<Result<sandbox::Frozen>> write_image(std::shared_ptr<Environment> environment, http::Loop& loop,
+                                                  UniqueFd file);
+  const std::shared_ptr<observe::FunctionLog>& log() const { return log_; }
 
  private:
   friend class Lease;
@@ -61,18 +89,21 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   void forget(const std::shared_ptr<Environment>& environment);
   std::size_t starts_wanted_locked() const;
   bool start_one();
+  std::shared_ptr<Environment> new_environment();
   void start_on_thread(std::shared_ptr<Environment> environment);
   void on_started(std::shared_ptr<Environment> environment, Result<sandbox::Started> started);
   http::Task<> wait_ready(std::shared_ptr<Environment> environment, http::Loop& loop);
   http::Task<Status> poll_readiness(std::shared_ptr<Environment> environment, http::Loop& loop,
                                     std::unique_ptr<http::ClientConnection>& connection);
+  // The other side has closed the connection, or has had time enough for it.
+  static http::Task<> until_closed(http::ClientConnection& connection, http::Loop& loop,
+                                   std::chrono::milliseconds wait_max);
   static http::Task<bool> answers(http::ClientConnection& connection, const std::string& request);
   // One unconnected socket of the environment: from its stock, which is filled up by the spawner when it is empty.
   http::Task<Result<UniqueFd>> more_sockets(std::shared_ptr<Environment> environment, http::Loop& loop);
-  bool wants_snapshot() const;
-  http::Task<> make_snapshot(std::shared_ptr<Environment> environment, http::Loop& loop);
   std::shared_ptr<const snapshot::ImageMemory> find_image();
-  void start_by_init_instead(std::shared_ptr<Environment> environment, const Error& error);
+  enum class Started : std::uint8_t { no, yes };
+  void on_restore_failed(const std::shared_ptr<Environment>& environment, const Error& error, Started started);
   void on_ready(const std::shared_ptr<Environment>& environment, std::unique_ptr<http::ClientConnection> connection);
   void on_start_failed(const std::shared_ptr<Environment>& environment, Error error);
   void destroy_locked(const std::shared_ptr<Environment>& environment);
@@ -83,12 +114,14 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   Pool& pool_;
   const std::shared_ptr<const model::FunctionRecord> record_;
   const std::shared_ptr<observe::FunctionLog> log_;
-  std::atomic<bool> snapshot_tried_{false};
+  const Use use_;
 
   std::mutex mutex_;
   std::vector<std::shared_ptr<Environment>> environments_;
   std::deque<std::shared_ptr<Waiter>> waiters_;
   std::size_t starting_ = 0;
+  std::size_t inits_owed_ = 0;  // starts to come that are inits, in the place of restores that failed
+  std::shared_ptr<const snapshot::ImageMemory> trial_image_;  // of the next start_apart()
   bool retired_ = false;
 };
 

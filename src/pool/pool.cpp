@@ -48,7 +48,6 @@ Pool::Pool(sandbox::EnvironmentHost& host, observe::FunctionLogs& logs, http::Lo
       loops_(loops),
       open_package_(std::move(open_package)),
       limits_(limits),
-      images_(limits.image_bytes_max),
       sweeper_(loops[0].executor()) {
   host_.set_on_exit([this](sandbox::ExitInfo exit) { on_exit(exit); });
 }
@@ -61,7 +60,10 @@ std::shared_ptr<FunctionPool> Pool::pool_of(const std::shared_ptr<const model::F
   {
     const std::lock_guard lock(mutex_);
     auto found = pools_.find(PoolKeyView(*record));
-    if (found == pools_.end()) found = pools_.try_emplace({record->config.name, record->version}).first;
+    if (found == pools_.end()) {
+      if (exists_ && !exists_(*record)) return nullptr;
+      found = pools_.try_emplace({record->config.name, record->version}).first;
+    }
     std::shared_ptr<FunctionPool>& entry = found->second;
     if (entry == nullptr || entry->revision_id() != record->revision_id) {
       replaced = std::exchange(entry, std::make_shared<FunctionPool>(*this, record, logs_.of(record->config.name)));
@@ -75,12 +77,14 @@ std::shared_ptr<FunctionPool> Pool::pool_of(const std::shared_ptr<const model::F
 
 std::optional<Lease> Pool::try_acquire(const std::shared_ptr<const model::FunctionRecord>& record) {
   if (stopping_) return std::nullopt;
-  return pool_of(record)->try_lend();
+  const std::shared_ptr<FunctionPool> functions = pool_of(record);
+  return functions == nullptr ? std::nullopt : functions->try_lend();
 }
 
 http::Task<Result<Lease>> Pool::acquire(http::Exchange& exchange, std::shared_ptr<const model::FunctionRecord> record) {
   if (stopping_) co_return Error{ErrorKind::unavailable, "Thaw is shutting down"};
   const std::shared_ptr<FunctionPool> functions = pool_of(record);
+  if (functions == nullptr) co_return Error{ErrorKind::not_found, "the function or version was deleted meanwhile"};
   if (auto lease = functions->try_lend()) co_return std::move(*lease);
 
   // Wait in the function's queue. The completion may come on any thread; the coroutine goes on on its own loop.
@@ -141,6 +145,7 @@ bool Pool::evict_one_idle(const FunctionPool* asking) {
 std::vector<std::shared_ptr<FunctionPool>> Pool::all() {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<FunctionPool>> list = retired_;
+  list.insert(list.end(), workshops_.begin(), workshops_.end());
   for (const auto& [key, functions] : pools_) list.push_back(functions);
   return list;
 }
@@ -179,7 +184,31 @@ void Pool::retire(PoolKeyView version) {
     retired_.push_back(functions);
   }
   functions->retire_all();
-  functions->remove_snapshot();
+}
+
+void Pool::forget(const model::FunctionRecord& version) {
+  retire(PoolKeyView(version));
+  if (maker_ != nullptr) maker_->forget(version);
+}
+
+SnapshotMaker& Pool::use_snapshots(const snapshot::SnapshotFolder& folder, SnapshotLimits limits) {
+  maker_ = std::make_unique<SnapshotMaker>(*this, folder, std::move(limits));
+  return *maker_;
+}
+
+std::shared_ptr<FunctionPool> Pool::open_workshop(const std::shared_ptr<const model::FunctionRecord>& record) {
+  auto workshop =
+      std::make_shared<FunctionPool>(*this, record, logs_.of(record->config.name), FunctionPool::Use::making);
+  const std::lock_guard lock(mutex_);
+  workshops_.push_back(workshop);
+  return workshop;
+}
+
+// Kept until its last environment is gone, which gives its memory back.
+void Pool::close_workshop(const std::shared_ptr<FunctionPool>& workshop) {
+  const std::lock_guard lock(mutex_);
+  std::erase(workshops_, workshop);
+  retired_.push_back(workshop);
 }
 
 FunctionView Pool::view(PoolKeyView version) {
@@ -287,13 +316,18 @@ std::uint64_t Lease::memory_peak_bytes() {
 }
 
 http::Task<std::optional<sandbox::ExitInfo>> Lease::exit_reason(http::Loop& loop) {
+  return pool_->exit_reason(environment_, loop);
+}
+
+http::Task<std::optional<sandbox::ExitInfo>> FunctionPool::exit_reason(std::shared_ptr<Environment> environment,
+                                                                       http::Loop& loop) {
   // A crash breaks the connection before the spawner has reaped the process and cleared its cgroup.
   constexpr std::chrono::milliseconds kWaitMax{500};
   const TimePoint until = Clock::now() + kWaitMax;
   for (;;) {
     {
-      const std::lock_guard lock(pool_->mutex_);
-      if (environment_->exit) co_return environment_->exit;
+      const std::lock_guard lock(mutex_);
+      if (environment->exit) co_return environment->exit;
     }
     if (Clock::now() >= until) co_return std::nullopt;
     boost::asio::basic_waitable_timer<Clock, boost::asio::wait_traits<Clock>, http::Executor> timer(

@@ -3,8 +3,9 @@
 //
 //   lend an idle one; else start one, within the function's and the machine's bounds; else wait in a bounded queue
 //
-// Lock order: Pool::mutex_, then FunctionPool::mutex_. Environment::control_mutex is taken before FunctionPool::mutex_
-// or with neither held. No lock is held across a wait; the only system calls under one are writes to cgroup files.
+// Lock order: SnapshotMaker::mutex_, then Pool::mutex_, then FunctionPool::mutex_. Environment::control_mutex is taken
+// before FunctionPool::mutex_ or with neither held. No lock is held across a wait; the only system calls under one are
+// writes to cgroup files.
 #pragma once
 
 #include <atomic>
@@ -28,9 +29,8 @@
 #include "model/function.h"
 #include "observe/function_log.h"
 #include "pool/output.h"
+#include "pool/snapshot_maker.h"
 #include "sandbox/sandbox.h"
-#include "snapshot/image_cache.h"
-#include "snapshot/snapshot_folder.h"
 
 namespace thaw::pool {
 
@@ -39,7 +39,6 @@ struct PoolLimits {
   std::size_t starts_at_once_max = 4;           // inits are CPU-bound: more at a time are not faster
   std::chrono::milliseconds freeze_after{100};  // idle time until an environment is frozen
   std::size_t header_bytes_max = 65536;         // of a function's responses
-  std::uint64_t image_bytes_max = 1ULL << 30;   // of snapshots in memory
 };
 
 // The package of a function as the spawner takes it; `hold` keeps it on disk.
@@ -82,7 +81,10 @@ struct Environment {
   std::uint64_t id = 0;
   std::chrono::steady_clock::time_point started_at{};
   std::chrono::microseconds init_took{0};
-  bool restored = false;  // or being restored; set before it starts
+  std::chrono::microseconds hook_took{0};  // of init_took, when it was restored: the after-restore hook's part
+  bool restored = false;                   // or being restored; set before it starts
+  // Set: it belongs to the making of a snapshot, which hears here that it has started; it is lent to nobody.
+  std::function<void(Status)> apart;
   std::shared_ptr<const void> package_hold;
   std::shared_ptr<FunctionOutput> output;
   boost::asio::ip::tcp::endpoint endpoint;
@@ -129,8 +131,9 @@ class Lease {
   std::uint64_t memory_peak_bytes();
   // Set on the first invocation after a start.
   std::optional<std::chrono::microseconds> init_duration() const { return init_duration_; }
-  // The same, when the start was a restore.
+  // The same, when the start was a restore; and the part of it that the after-restore hook took.
   std::optional<std::chrono::microseconds> restore_duration() const { return restore_duration_; }
+  std::chrono::microseconds hook_duration() const { return environment_->hook_took; }
   // connection may be empty, or of no further use: then it is closed.
   void give_back(std::unique_ptr<http::ClientConnection> connection);
   // The environment takes nothing new and ends once its other invocations are over.
@@ -178,17 +181,26 @@ class Pool {
   ~Pool();
 
   // Where the snapshots of versions are; without it every start is an init. Call it before the first acquire().
-  void use_snapshots(const snapshot::SnapshotFolder& snapshots) { snapshots_ = &snapshots; }
+  SnapshotMaker& use_snapshots(const snapshot::SnapshotFolder& folder, SnapshotLimits limits);
+  // nullptr without use_snapshots().
+  SnapshotMaker* snapshots() { return maker_.get(); }
+  // Whether the record still stands in the catalog: asked before a version gets its first environment, so that a
+  // request that was on its way while it was deleted does not bring it back. Call it before the first acquire().
+  using Exists = std::function<bool(const model::FunctionRecord&)>;
+  void use_catalog(Exists exists) { exists_ = std::move(exists); }
 
   // A lease when one is free now; nothing is started.
   std::optional<Lease> try_acquire(const std::shared_ptr<const model::FunctionRecord>& record);
   // An environment for one invocation. Errors: overloaded when the queue is full or nothing became free in time;
-  // function_failed when its init failed (code Init.*); unavailable while stopping; unsupported when it can never fit.
+  // function_failed when its init failed (code Init.*); unavailable while stopping; unsupported when it can never fit;
+  // not_found when it was deleted meanwhile.
   // on_client_gone of the exchange is used while waiting.
   http::Task<Result<Lease>> acquire(http::Exchange& exchange, std::shared_ptr<const model::FunctionRecord> record);
 
-  // The version is gone or replaced: its environments end as their invocations do.
+  // The version is replaced: its environments end as their invocations do.
   void retire(PoolKeyView version);
+  // The version is gone from the catalog: retire(), and its snapshot goes.
+  void forget(const model::FunctionRecord& version);
   FunctionView view(PoolKeyView version);
   PoolView view();
   // Ends every environment; true when all were gone in time.
@@ -197,8 +209,13 @@ class Pool {
  private:
   friend class FunctionPool;
   friend class Lease;
+  friend class SnapshotMaker;
 
+  // nullptr when the version does not exist any more.
   std::shared_ptr<FunctionPool> pool_of(const std::shared_ptr<const model::FunctionRecord>& record);
+  // Environments of a version apart from those that serve it, for the making of its snapshot.
+  std::shared_ptr<FunctionPool> open_workshop(const std::shared_ptr<const model::FunctionRecord>& record);
+  void close_workshop(const std::shared_ptr<FunctionPool>& workshop);
   // Takes memory for one more environment, ending idle ones of other functions when there is none left.
   bool admit(std::uint64_t bytes, const FunctionPool* asking);
   void release(std::uint64_t bytes);
@@ -216,8 +233,7 @@ class Pool {
   http::Loops& loops_;
   const OpenPackage open_package_;
   const PoolLimits limits_;
-  const snapshot::SnapshotFolder* snapshots_ = nullptr;
-  snapshot::ImageCache images_;
+  Exists exists_;
   boost::asio::thread_pool starters_{2};  // opens packages: file I/O stays off the loops
   boost::asio::basic_waitable_timer<std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>,
                                     http::Executor>
@@ -234,7 +250,10 @@ class Pool {
   // By function and version, current revision.
   std::unordered_map<PoolKey, std::shared_ptr<FunctionPool>, PoolKeyHash, PoolKeyEqual> pools_;
   std::vector<std::shared_ptr<FunctionPool>> retired_;                    // still draining
+  std::vector<std::shared_ptr<FunctionPool>> workshops_;                  // open ones
   std::unordered_map<std::uint64_t, std::weak_ptr<FunctionPool>> by_id_;  // every environment that may exit
+
+  std::unique_ptr<SnapshotMaker> maker_;  // last: its thread uses all of the above
 };
 
 }  // namespace thaw::pool

@@ -1,6 +1,5 @@
 // How an environment comes to be: a turn and memory for it, its package, the spawner, then readiness.
 
-#include <boost/asio/async_result.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -9,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "http/awaited.h"
 #include "pool/function_pool.h"
 #include "pool/start_command.h"
 
@@ -46,21 +46,24 @@ bool FunctionPool::start_one() {
     pool_.starved_ = true;
     return false;
   }
-  auto environment = std::make_shared<Environment>();
-  environment->id = pool_.next_id_++;
-  environment->started_at = environment->idle_since = Clock::now();
-  environment->endpoint = {boost::asio::ip::address_v4::loopback(), config().port};
+  auto environment = new_environment();
   {
     const std::lock_guard lock(mutex_);
     environments_.push_back(environment);
     ++starting_;
   }
-  {
-    const std::lock_guard lock(pool_.mutex_);
-    pool_.by_id_[environment->id] = weak_from_this();
-  }
   boost::asio::post(pool_.starters_, [self = shared_from_this(), environment] { self->start_on_thread(environment); });
   return true;
+}
+
+std::shared_ptr<Environment> FunctionPool::new_environment() {
+  auto environment = std::make_shared<Environment>();
+  environment->id = pool_.next_id_++;
+  environment->started_at = environment->idle_since = Clock::now();
+  environment->endpoint = {boost::asio::ip::address_v4::loopback(), config().port};
+  const std::lock_guard lock(pool_.mutex_);
+  pool_.by_id_[environment->id] = weak_from_this();
+  return environment;
 }
 
 void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
@@ -77,7 +80,8 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
   environment->output = std::make_shared<FunctionOutput>(std::move(output->read_end), log_);
   boost::asio::co_spawn(
       loop.executor(), [copied = environment->output, &loop] { return copied->follow(loop); }, boost::asio::detached);
-  sandbox::EnvironmentSpec spec = start_spec(*record_);
+  sandbox::EnvironmentSpec spec =
+      start_spec(*record_, use_ == Use::making ? kInitializationSnapStart : kInitializationOnDemand);
   spec.id = environment->id;
   spec.sockets = kFirstSockets;
   spec.package = std::move(package->folder);
@@ -91,14 +95,21 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
     }
   }
   environment->restored = spec.image.valid();
-  if (environment->restored) log_->append("RESTORE_START Version: " + record_->version + "\n");
+  if (environment->restored && !environment->apart) {
+    log_->append("RESTORE_START Runtime Version: " + pool_.maker_->runtime() + "\tVersion: " + record_->version + "\n");
+  }
   pool_.host_.start(std::move(spec), [self = shared_from_this(), environment](Result<sandbox::Started> started) {
     self->on_started(environment, std::move(started));
   });
 }
 
 void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<sandbox::Started> started) {
-  if (!started.ok() && environment->restored) return start_by_init_instead(environment, started.error());
+  if (!started.ok() && environment->apart) {
+    forget(environment);
+    return environment->apart(environment->restored ? started.error() : start_error(started.error()));
+  }
+  if (!started.ok() && environment->restored)
+    return on_restore_failed(environment, started.error(), FunctionPool::Started::no);
   if (!started.ok()) {
     log::error("environment_start_failed function={} version={} id={} error={}", config().name, record_->version,
                environment->id, started.error().message);
@@ -116,6 +127,7 @@ void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<s
     const std::lock_guard lock(mutex_);
     environment->sockets = std::move(started->sockets);
   }
+  if (environment->apart) return environment->apart(Status());
   http::Loop& loop = pool_.loops_.next();
   boost::asio::co_spawn(
       loop.executor(), [self = shared_from_this(), environment, &loop] { return self->wait_ready(environment, loop); },
@@ -155,6 +167,13 @@ void FunctionPool::forget(const std::shared_ptr<Environment>& environment) {
 http::Task<> FunctionPool::wait_ready(std::shared_ptr<Environment> environment, http::Loop& loop) {
   std::unique_ptr<http::ClientConnection> connection;
   // A snapshot is taken of a function that is ready: so are its clones.
+  if (environment->restored) {
+    const Status told = co_await after_restore(environment, loop);
+    if (!told.ok()) {
+      on_restore_failed(environment, told.error(), FunctionPool::Started::yes);
+      co_return;
+    }
+  }
   Status ready;
   if (!environment->restored) ready = co_await poll_readiness(environment, loop, connection);
   if (!ready.ok()) {
@@ -164,10 +183,6 @@ http::Task<> FunctionPool::wait_ready(std::shared_ptr<Environment> environment, 
     }
     on_start_failed(environment, ready.error());
     co_return;
-  }
-  if (wants_snapshot() && !environment->restored) {
-    connection.reset();  // no connection outlives a freeze
-    co_await make_snapshot(environment, loop);
   }
   {
     const std::lock_guard control(environment->control_mutex);
@@ -182,8 +197,10 @@ http::Task<> FunctionPool::wait_ready(std::shared_ptr<Environment> environment, 
 http::Task<Status> FunctionPool::poll_readiness(std::shared_ptr<Environment> environment, http::Loop& loop,
                                                 std::unique_ptr<http::ClientConnection>& connection) {
   const TimePoint deadline = environment->started_at + std::chrono::seconds(config().init_timeout_s);
-  const std::string request =
-      "GET " + config().readiness_path + " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: thaw-readiness\r\n\r\n";
+  // No connection outlives the freeze that follows the making of a snapshot.
+  const std::string request = "GET " + config().readiness_path +
+                              " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: thaw-readiness\r\n" +
+                              (use_ == Use::making ? "Connection: close\r\n\r\n" : "\r\n");
   auto pause = kReadinessFirstPause;
   std::uint64_t looks = 0;
   for (;;) {
@@ -211,6 +228,7 @@ http::Task<Status> FunctionPool::poll_readiness(std::shared_ptr<Environment> env
       const Status connected = co_await connection->connect(environment->endpoint);
       if (connected.ok()) {
         if (co_await answers(*connection, request)) {
+          if (use_ == Use::making) co_await until_closed(*connection, loop, kCloseWaitMax);
           if (!connection->next_exchange()) connection.reset();
           co_return Status();
         }
@@ -254,6 +272,7 @@ void FunctionPool::on_ready(const std::shared_ptr<Environment>& environment,
     std::snprintf(line, sizeof(line), "RESTORE_REPORT Restore Duration: %.2f ms\n",
                   static_cast<double>(environment->init_took.count()) / 1000.0);
     log_->append(line);
+    pool_.maker_->restored(*record_);
   }
   log::info("environment_ready function={} version={} id={} init_ms={:.1f}", config().name, record_->version,
             environment->id, static_cast<double>(environment->init_took.count()) / 1000.0);
@@ -323,22 +342,10 @@ http::Task<Result<UniqueFd>> FunctionPool::more_sockets(std::shared_ptr<Environm
       co_return socket;
     }
   }
-  auto outcome = std::make_shared<std::optional<Result<std::vector<UniqueFd>>>>();
-  const auto executor = loop.executor();
-  const auto initiate = [&](auto handler) {
-    auto resume = std::make_shared<decltype(handler)>(std::move(handler));
-    pool_.host_.make_sockets(environment->id, kMoreSockets,
-                             [outcome, executor, resume](Result<std::vector<UniqueFd>> made) {
-                               boost::asio::post(executor, [outcome, resume, held = std::move(made)]() mutable {
-                                 outcome->emplace(std::move(held));
-                                 std::move (*resume)();
-                               });
-                             });
-  };
-  co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<http::Executor>, void()>(initiate,
-                                                                                                   http::use_task);
-  if (!(*outcome)->ok()) co_return std::move(**outcome).error();
-  std::vector<UniqueFd> made = std::move(***outcome);
+  auto outcome = co_await http::awaited<Result<std::vector<UniqueFd>>>(
+      loop, [&](auto done) { pool_.host_.make_sockets(environment->id, kMoreSockets, std::move(done)); });
+  if (!outcome.ok()) co_return std::move(outcome).error();
+  std::vector<UniqueFd> made = std::move(*outcome);
   if (made.empty()) co_return internal_error("the spawner made no socket");
   UniqueFd first = std::move(made.back());
   made.pop_back();

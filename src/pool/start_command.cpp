@@ -18,7 +18,7 @@ std::string with_port(std::string argument, const std::string& port) {
 
 }  // namespace
 
-sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record) {
+sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const char* initialization_type) {
   const model::FunctionConfig& config = record.config;
   const std::string port = std::to_string(config.port);
   sandbox::EnvironmentSpec spec;
@@ -46,6 +46,7 @@ sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record) {
   variables["AWS_LAMBDA_FUNCTION_NAME"] = config.name;
   variables["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] = std::to_string(config.memory_mb);
   variables["AWS_LAMBDA_FUNCTION_VERSION"] = record.version;
+  variables["AWS_LAMBDA_INITIALIZATION_TYPE"] = initialization_type;
   variables["THAW_CPU_MILLI"] = std::to_string(spec.cpu_milli);
   for (const auto& [name, value] : variables) spec.environment.push_back(name + "=" + value);
   return spec;

@@ -6,7 +6,12 @@
 
 namespace thaw::pool {
 
+// Why a function is initialised, as Lambda tells it in AWS_LAMBDA_INITIALIZATION_TYPE ("Using Lambda environment
+// variables", AWS Lambda Developer Guide): for a request, or for a snapshot.
+inline constexpr char kInitializationOnDemand[] = "on-demand";
+inline constexpr char kInitializationSnapStart[] = "snap-start";
+
 // Everything of the spec that follows from the record; id, sockets and descriptors are the caller's.
-sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record);
+sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const char* initialization_type);
 
 }  // namespace thaw::pool

@@ -215,6 +215,16 @@ Status read_chunk(const UniqueFd& file, const ImageChunks& chunks, std::size_t i
   return {};
 }
 
+Status verify_pages(const UniqueFd& file) {
+  ASSIGN_OR_RETURN(const ImageChunks chunks, read_chunks(file));
+  std::vector<std::byte> buffer(kChunkBytes);
+  for (std::size_t chunk = 0; chunk < chunks.digests.size(); ++chunk) {
+    const std::uint64_t left = chunks.pages_end - kPageBytes - chunk * kChunkBytes;
+    RETURN_IF_ERROR(read_chunk(file, chunks, chunk, std::span(buffer).first(std::min<std::uint64_t>(left, kChunkBytes))));
+  }
+  return {};
+}
+
 Result<Fingerprint> this_machine() {
   utsname names;
   if (::uname(&names) != 0) return sys::errno_error("uname");

@@ -77,6 +77,9 @@ Result<ImageChunks> read_chunks(const UniqueFd& file);
 // One chunk of pages, compared with its checksum. into: as long as the chunk. Errors: corrupt.
 Status read_chunk(const UniqueFd& file, const ImageChunks& chunks, std::size_t index, std::span<std::byte> into);
 
+// Compares all pages with their checksums. Errors: corrupt with the first chunk that differs.
+Status verify_pages(const UniqueFd& file);
+
 // All of `into`, or corrupt when the file ends before.
 Status read_exactly(const UniqueFd& file, std::span<std::byte> into, std::uint64_t offset);
 

@@ -70,6 +70,7 @@ def test_its_environment_is_the_configured_one(inside):
     assert set(environment) <= {
         "GREETING", "PORT", "PATH", "HOME", "TMPDIR", "LANG", "PYTHONUNBUFFERED", "THAW_CPU_MILLI", "PWD", "LC_CTYPE",
         "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
     }  # fmt: skip
 
 

@@ -9,12 +9,12 @@
 
 #include "http/loop.h"
 
-namespace thaw::gateway {
+namespace thaw::http {
 
 // work runs on a thread of workers; its result comes back on the loop. The caller's frame lives on meanwhile, so work
 // may refer to it.
 template <class Work>
-http::Task<std::invoke_result_t<Work>> off_loop(boost::asio::thread_pool& workers, http::Loop& loop, Work work) {
+Task<std::invoke_result_t<Work>> off_loop(boost::asio::thread_pool& workers, Loop& loop, Work work) {
   using Value = std::invoke_result_t<Work>;
   std::optional<Value> value;
   const auto initiate = [&](auto handler) {
@@ -24,9 +24,8 @@ http::Task<std::invoke_result_t<Work>> off_loop(boost::asio::thread_pool& worker
                         boost::asio::post(loop.executor(), [resume]() mutable { std::move (*resume)(); });
                       });
   };
-  co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<http::Executor>, void()>(initiate,
-                                                                                                   http::use_task);
+  co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<Executor>, void()>(initiate, use_task);
   co_return std::move(*value);
 }
 
-}  // namespace thaw::gateway
+}  // namespace thaw::http

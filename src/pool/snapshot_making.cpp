@@ -1,0 +1,119 @@
+#include "pool/snapshot_making.h"
+
+#include "base/sys.h"
+#include "http/off_loop.h"
+
+// g++ 12 sees Asio's coroutine frames allocated and freed through different inlined functions, and is wrong about it.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
+namespace thaw::pool {
+
+using Clock = std::chrono::steady_clock;
+
+http::Task<MakingOutcome> Making::run() {
+  MakingOutcome outcome;
+  auto failure = co_await make(outcome);
+  if (!failure) {
+    if (const Status tried = co_await try_image(outcome.image); !tried.ok())
+      failure.emplace(MakingFailure{MakingStage::trial, tried.error()});
+  }
+  if (failure) outcome.image.reset();
+  outcome.failure = std::move(failure);
+  co_return outcome;
+}
+
+http::Task<std::optional<MakingFailure>> Making::make(MakingOutcome& outcome) {
+  at_step_("init");
+  auto started = co_await workshop_->start_apart(loop_, nullptr);
+  if (!started.ok()) co_return MakingFailure{MakingStage::init, started.error()};
+  const std::shared_ptr<Environment> environment = *started;
+  auto failure = co_await initialise(environment, outcome);
+  if (!failure) failure = co_await freeze(environment, outcome);
+  co_await workshop_->end_apart(environment, loop_);
+  co_return failure;
+}
+
+http::Task<std::optional<MakingFailure>> Making::initialise(const std::shared_ptr<Environment>& environment,
+                                                            MakingOutcome& outcome) {
+  if (const Status ready = co_await workshop_->wait_until_ready(environment, loop_); !ready.ok())
+    co_return MakingFailure{MakingStage::init, ready.error()};
+  if (const Status warm = co_await warm_up(environment, "warm-up"); !warm.ok())
+    co_return MakingFailure{MakingStage::warm_up, warm.error()};
+  if (const Status told = co_await before_snapshot(environment); !told.ok())
+    co_return MakingFailure{MakingStage::hook, told.error()};
+  outcome.init_took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - environment->started_at);
+  co_return std::nullopt;
+}
+
+http::Task<std::optional<MakingFailure>> Making::freeze(const std::shared_ptr<Environment>& environment,
+                                                        MakingOutcome& outcome) {
+  at_step_("freeze");
+  auto file = folder_.create();
+  auto copy = file.ok() ? sys::duplicate(*file) : Result<UniqueFd>(file.error());
+  if (!copy.ok()) co_return MakingFailure{MakingStage::freeze, copy.error()};
+  const auto frozen = co_await workshop_->write_image(environment, loop_, std::move(*copy));
+  if (!frozen.ok()) co_return MakingFailure{MakingStage::freeze, frozen.error()};
+  outcome.frozen = *frozen;
+  outcome.image = std::move(*file);
+  co_return std::nullopt;
+}
+
+http::Task<Status> Making::try_image(const UniqueFd& image) {
+  at_step_("trial restore");
+  auto loaded = co_await http::off_loop(worker_, loop_, [&] { return snapshot::load_image(image); });
+  if (!loaded.ok()) co_return loaded.error();
+  const auto memory = std::make_shared<const snapshot::ImageMemory>(std::move(loaded).value());
+  auto started = co_await workshop_->start_apart(loop_, memory);
+  if (!started.ok()) co_return started.error();
+  const std::shared_ptr<Environment> clone = *started;
+  const Status answered = co_await answer_as_clone(clone);
+  co_await workshop_->end_apart(clone, loop_);
+  co_return answered;
+}
+
+http::Task<Status> Making::answer_as_clone(const std::shared_ptr<Environment>& clone) {
+  if (Status told = co_await workshop_->after_restore(clone, loop_); !told.ok()) co_return told;
+  if (Status ready = co_await workshop_->wait_until_ready(clone, loop_); !ready.ok()) co_return ready;
+  co_return co_await warm_up(clone, "trial restore, warm-up");
+}
+
+http::Task<Status> Making::warm_up(const std::shared_ptr<Environment>& environment, const std::string& step) {
+  const model::FunctionConfig& config = workshop_->config();
+  for (std::size_t i = 0; i < config.warm_up.size(); ++i) {
+    const model::WarmUpRequest& request = config.warm_up[i];
+    at_step_(step + " request " + std::to_string(i + 1) + " of " + std::to_string(config.warm_up.size()));
+    FunctionPool::Ask ask;
+    ask.method = request.method;
+    ask.path = request.path;
+    ask.body = request.body;
+    ask.content_type = request.content_type;
+    ask.wait_max = std::chrono::seconds(config.timeout_s);
+    ask.close_wait_max = FunctionPool::kCloseWaitMax;
+    const auto answer = co_await workshop_->ask(environment, loop_, std::move(ask));
+    if (answer.ok() && *answer < 400) continue;
+    const std::string why = answer.ok() ? "status " + std::to_string(*answer) : answer.error().message;
+    const ErrorKind kind = answer.ok() ? ErrorKind::function_failed : answer.error().kind;
+    co_return Error(kind, "warm_up[" + std::to_string(i) + "], " + request.method + " " + request.path + ": " + why,
+                    "Snapshot.WarmUpFailed");
+  }
+  co_return Status();
+}
+
+http::Task<Status> Making::before_snapshot(const std::shared_ptr<Environment>& environment) {
+  const model::FunctionConfig& config = workshop_->config();
+  if (config.before_snapshot_path.empty()) co_return Status();
+  at_step_("before-snapshot hook");
+  FunctionPool::Ask ask;
+  ask.method = "POST";
+  ask.path = config.before_snapshot_path;
+  ask.wait_max = std::chrono::seconds(config.init_timeout_s);
+  ask.close_wait_max = FunctionPool::kCloseWaitMax;
+  const auto answer = co_await workshop_->ask(environment, loop_, std::move(ask));
+  if (answer.ok() && *answer < 300) co_return Status();
+  const std::string why = answer.ok() ? "status " + std::to_string(*answer) : answer.error().message;
+  const ErrorKind kind = answer.ok() ? ErrorKind::function_failed : answer.error().kind;
+  co_return Error(kind, "the before-snapshot hook, POST " + config.before_snapshot_path + ": " + why,
+                  "Snapshot.BeforeSnapshotFailed");
+}
+
+}  // namespace thaw::pool

@@ -1,0 +1,63 @@
+// The making of one snapshot, from nothing to an image that a clone has answered from. Internal to src/pool.
+//
+//   an environment of its own, by init -> readiness -> warm-up requests -> before-snapshot hook -> freeze -> its end
+//   -> a clone of the image -> after-restore hook -> readiness -> warm-up requests -> its end
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "pool/function_pool.h"
+
+namespace thaw::pool {
+
+enum class MakingStage : std::uint8_t { init, warm_up, hook, freeze, trial };
+
+struct MakingFailure {
+  MakingStage stage = MakingStage::init;
+  Error error;
+};
+
+struct MakingOutcome {
+  std::optional<MakingFailure> failure;
+  UniqueFd image;  // has no name yet; valid without a failure
+  sandbox::Frozen frozen;
+  std::chrono::microseconds init_took{0};
+};
+
+// Ownership: borrows folder, worker and loop. Threads: the loop's. Time: bounded by init_timeout_s, timeout_s for each warm-up
+// request, and the hooks' bounds.
+class Making {
+ public:
+  // at_step hears what is being done, in words, on the loop's thread.
+  Making(std::shared_ptr<FunctionPool> workshop, const snapshot::SnapshotFolder& folder,
+         boost::asio::thread_pool& worker, http::Loop& loop, std::function<void(std::string)> at_step)
+      : workshop_(std::move(workshop)),
+        folder_(folder),
+        worker_(worker),
+        loop_(loop),
+        at_step_(std::move(at_step)) {}
+
+  http::Task<MakingOutcome> run();
+
+ private:
+  http::Task<std::optional<MakingFailure>> make(MakingOutcome& outcome);
+  http::Task<std::optional<MakingFailure>> initialise(const std::shared_ptr<Environment>& environment,
+                                                      MakingOutcome& outcome);
+  http::Task<std::optional<MakingFailure>> freeze(const std::shared_ptr<Environment>& environment,
+                                                  MakingOutcome& outcome);
+  http::Task<Status> try_image(const UniqueFd& image);
+  http::Task<Status> answer_as_clone(const std::shared_ptr<Environment>& clone);
+  http::Task<Status> warm_up(const std::shared_ptr<Environment>& environment, const std::string& step);
+  http::Task<Status> before_snapshot(const std::shared_ptr<Environment>& environment);
+
+  const std::shared_ptr<FunctionPool> workshop_;
+  const snapshot::SnapshotFolder& folder_;
+  boost::asio::thread_pool& worker_;  // reads and writes images
+  http::Loop& loop_;
+  const std::function<void(std::string)> at_step_;
+};
+
+}  // namespace thaw::pool
