@@ -1,11 +1,15 @@
 // Files: deleted ones, and everything that lies in the folders of an environment; see subject.h.
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -250,7 +254,50 @@ void check_locks() {
          "the lock of a description");
 }
 
+// ---- Libraries that were unpacked into /tmp; some programs delete them once they are loaded ----
+
+using Function = double (*)(double);
+Function from_kept = nullptr;
+Function from_deleted = nullptr;
+
+Function load_copy(const char* path) {
+  constexpr const char* kLibrary = "/lib/x86_64-linux-gnu/libm.so.6";
+  const int library = ::open(kLibrary, O_RDONLY);
+  if (library < 0) subject::skip("libm.so.6 is elsewhere");
+  const int copy = ::open(path, O_RDWR | O_CREAT, 0700);
+  struct stat status {};
+  require(::fstat(library, &status) == 0 &&
+              ::sendfile(copy, library, nullptr, static_cast<std::size_t>(status.st_size)) == status.st_size,
+          path);
+  ::close(library);
+  ::close(copy);
+  void* const loaded = ::dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  require(loaded != nullptr, path);
+  return reinterpret_cast<Function>(::dlsym(loaded, "logb"));
+}
+
+void make_loaded() {
+  from_kept = load_copy("/tmp/libkept.so");
+  from_deleted = load_copy("/tmp/libdeleted.so");
+  require(::unlink("/tmp/libdeleted.so") == 0, "unlink");
+  require(from_kept != nullptr && from_deleted != nullptr && from_kept != from_deleted, "two copies");
+}
+
+void check_loaded() {
+  volatile double eight = 8;
+  expect(from_kept(eight) == 3 && from_deleted(eight) == 3, "that a library's code runs");
+  void* const again = ::dlopen("/tmp/libkept.so", RTLD_NOW | RTLD_LOCAL);
+  expect(again != nullptr && reinterpret_cast<Function>(::dlsym(again, "logb"))(eight) == 3, "that it can be loaded");
+}
+
 // ---- What refuses ----
+
+void label_file() {
+  ::close(write_file("/tmp/labelled", "x"));
+  if (::setxattr("/tmp/labelled", "user.note", "1", 1, 0) != 0) subject::skip("this tmpfs has no user attributes");
+}
+
+void make_device() { require(::mknod("/tmp/null", S_IFCHR | 0600, makedev(1, 3)) == 0, "mknod"); }
 
 void lock_shared_file() {
   const int file = ::open("/usr/bin/env", O_RDONLY);
@@ -272,6 +319,9 @@ int main(int argc, char** argv) {
                       {{"deleted", make_deleted, check_deleted},
                        {"tree", make_tree, check_tree},
                        {"locks", make_locks, check_locks},
+                       {"loaded", make_loaded, check_loaded},
+                       {"labelled", label_file, [] {}},
+                       {"device", make_device, [] {}},
                        {"locked-by-all", lock_shared_file, [] {}},
                        {"half-deleted", open_half_deleted, [] {}},
                        {"named-pipe", open_fifo, [] {}}});

@@ -117,6 +117,7 @@ void check_memfd() {
 }
 
 int sealed = -1;
+int not_executable = -1;
 char* sealed_view = nullptr;
 
 void make_sealed() {
@@ -126,12 +127,18 @@ void make_sealed() {
   const int reader = ::open(("/proc/self/fd/" + std::to_string(sealed)).c_str(), O_RDONLY);
   sealed_view = map(kPage, PROT_READ, MAP_SHARED, reader);
   ::close(reader);
+  constexpr unsigned kNoExecSeal = 8;  // MFD_NOEXEC_SEAL, since Linux 6.3
+  not_executable = ::memfd_create("data", kNoExecSeal);
 }
 
 void check_sealed() {
   expect(std::memcmp(sealed_view, "constant", 9) == 0, "what is in it");
   expect(::write(sealed, "x", 1) != 1 && errno == EPERM, "that it cannot be written");
   expect(::fcntl(sealed, F_ADD_SEALS, F_SEAL_GROW) != 0, "that it takes no more seals");
+  constexpr int kSealExec = 0x20;
+  expect(
+      not_executable < 0 || (::fcntl(not_executable, F_GET_SEALS) == kSealExec && ::fchmod(not_executable, 0700) != 0),
+      "a memfd that cannot be made executable");
 }
 
 // ---- Shared memory without a name ----
@@ -333,6 +340,8 @@ void seal() {
   if (::syscall(kMseal, place, kPage, 0) != 0) subject::skip("this kernel has no mseal");
 }
 
+void have_huge_memfd() { require(::memfd_create("huge", MFD_HUGETLB) >= 0, "MFD_HUGETLB"); }
+
 void map_system_five() {
   const int segment = ::shmget(IPC_PRIVATE, kPage, 0600);
   require(segment >= 0 && ::shmat(segment, nullptr, 0) != reinterpret_cast<void*>(-1), "shmat");
@@ -352,5 +361,6 @@ int main(int argc, char** argv) {
                        {"key", protect_by_key, [] {}},
                        {"mseal", seal, [] {}},
                        {"system-five", map_system_five, [] {}},
+                       {"huge-memfd", have_huge_memfd, [] {}},
                        {"sealed-for-writing", map_sealed_for_writing, [] {}}});
 }

@@ -50,7 +50,7 @@ int run(int argc, char** argv, std::initializer_list<Case> cases) {
     while (sigwait(&turn, &signal) != 0) {
     }
     one.check();
-    if (wrongs == 0) say("right");
+    say(wrongs == 0 ? "right" : "not right");
     // Whoever wants to look at it still can.
     for (;;) sigwait(&turn, &signal);
   }

@@ -1,5 +1,5 @@
 // A program that is frozen: it makes some state, says "ready", waits for SIGUSR2, looks whether the state is what it
-// was, and says "right", or "wrong: WHAT" for each thing that is not.
+// was, and says "right"; or "wrong: WHAT" for each thing that is not, and then "not right".
 //
 //   PROGRAM CASE
 //
