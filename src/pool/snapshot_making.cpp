@@ -1,5 +1,7 @@
 #include "pool/snapshot_making.h"
 
+#include <algorithm>
+
 #include "base/sys.h"
 #include "http/off_loop.h"
 
@@ -9,6 +11,11 @@
 namespace thaw::pool {
 
 using Clock = std::chrono::steady_clock;
+
+// From the start of an environment to the end of its last warm-up request: two makings that take for ever would keep
+// all others waiting. Lambda's bound ("Improving startup performance with Lambda SnapStart", AWS Lambda Developer
+// Guide).
+constexpr std::chrono::minutes kWarmUpMax{15};
 
 http::Task<MakingOutcome> Making::run() {
   MakingOutcome outcome;
@@ -87,7 +94,12 @@ http::Task<Status> Making::warm_up(const std::shared_ptr<Environment>& environme
     ask.path = request.path;
     ask.body = request.body;
     ask.content_type = request.content_type;
-    ask.wait_max = std::chrono::seconds(config.timeout_s);
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(environment->started_at + kWarmUpMax - Clock::now());
+    if (left.count() <= 0) {
+      co_return Error(ErrorKind::function_failed, "init and warm-up take longer than 15 minutes",
+                      "Snapshot.WarmUpFailed");
+    }
+    ask.wait_max = std::min<std::chrono::milliseconds>(std::chrono::seconds(config.timeout_s), left);
     ask.close_wait_max = FunctionPool::kCloseWaitMax;
     const auto answer = co_await workshop_->ask(environment, loop_, std::move(ask));
     if (answer.ok() && *answer < 400) continue;

@@ -27,8 +27,8 @@ struct MakingOutcome {
   std::chrono::microseconds init_took{0};
 };
 
-// Ownership: borrows folder, worker and loop. Threads: the loop's. Time: bounded by init_timeout_s, timeout_s for each warm-up
-// request, and the hooks' bounds.
+// Ownership: borrows folder, worker and loop. Threads: the loop's. Time: bounded by init_timeout_s, timeout_s
+// for each warm-up request and 15 minutes for all of them, and the hooks' bounds.
 class Making {
  public:
   // at_step hears what is being done, in words, on the loop's thread.

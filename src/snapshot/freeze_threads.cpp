@@ -319,7 +319,11 @@ Status read_timers(Tracee& tracee, Process& process) {
     timer.notify = notify.starts_with("none") ? SIGEV_NONE : SIGEV_SIGNAL;
     if (const std::size_t tid = notify.find("tid."); tid != std::string_view::npos) {
       timer.notify = SIGEV_THREAD_ID;
-      timer.tid = static_cast<std::uint32_t>(number(notify.substr(tid + 4)));
+      // As the reader's namespace counts: the process knows its threads by other numbers.
+      const auto outer = static_cast<pid_t>(number(notify.substr(tid + 4)));
+      for (const Tracee::Stopped& thread : tracee.threads()) {
+        if (thread.tid == outer) timer.tid = thread.inner_tid;
+      }
     }
     timer.clock = static_cast<std::int32_t>(number(value_of(entry, "ClockID").value_or("")));
     ASSIGN_OR_RETURN(const std::int64_t result,

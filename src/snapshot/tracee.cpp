@@ -25,7 +25,8 @@ constexpr auto kStopMax = std::chrono::seconds(2);
 constexpr std::size_t kProcFileBytesMax = 16 << 20;
 constexpr std::size_t kRedZoneBytes = 128;  // below a stack pointer, owned by the function that runs (System V ABI)
 constexpr std::size_t kVdsoBytesMax = 64 << 10;
-constexpr int kHeldOptions = PTRACE_O_SUSPEND_SECCOMP;
+// Whoever holds it may be killed at a moment when the process is not as it was: then it must not run on.
+constexpr int kHeldOptions = PTRACE_O_SUSPEND_SECCOMP | PTRACE_O_EXITKILL;
 
 Status trace(int request, pid_t tid, void* address, void* data, const char* what) {
   if (::ptrace(static_cast<__ptrace_request>(request), tid, address, data) == -1) return sys::errno_error(what);

@@ -2,8 +2,11 @@
 
 import concurrent.futures
 import hashlib
+import os
 import re
+import signal
 import struct
+import time
 
 import pytest
 
@@ -57,6 +60,13 @@ class Version:
 
     def wait_zero(self):
         harness.wait_for(lambda: not self.function.processes(), "no process of the function")
+
+    def kill_processes(self):
+        for pid in self.function.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it went with another
 
     def images(self):
         return sorted((self.daemon.data / "snapshots").glob("*.img"))
@@ -234,8 +244,7 @@ def test_what_cannot_be_frozen_is_active_serves_by_init_and_says_why(version, ap
 def test_a_function_killed_during_its_warm_up_fails_the_version(version):
     kit = version("kit", wait=False, warm_up='[{path = "/sleep?ms=15000"}]')
     harness.wait_for(lambda: kit.snapshot()["Making"].startswith("warm-up"), "the warm-up")
-    for pid in kit.function.processes():
-        harness.os.kill(pid, harness.signal.SIGKILL)
+    kit.kill_processes()
     made = kit.wait_made()
     assert made["State"] == "Failed"
     assert "killed by signal 9" in made["StateReason"]
@@ -244,8 +253,7 @@ def test_a_function_killed_during_its_warm_up_fails_the_version(version):
 def test_a_clone_killed_during_the_trial_leaves_an_active_version_that_is_tried_again(version):
     kit = version("kit", wait=False, warm_up='[{path = "/sleep?ms=3000"}]')
     harness.wait_for(lambda: kit.snapshot()["Making"].startswith("trial restore, warm-up"), "the trial")
-    for pid in kit.function.processes():
-        harness.os.kill(pid, harness.signal.SIGKILL)
+    kit.kill_processes()
     harness.wait_for(lambda: kit.configuration()["State"] == "Active", "the end of the making")
     assert "a clone of it did not answer: warm_up[0]" in kit.snapshot()["NoneBecause"]
     assert not kit.images()
@@ -322,7 +330,7 @@ def test_an_after_restore_hook_that_fails_is_followed_by_an_init_within_the_requ
     assert hooked.snapshot()["Bytes"] > 0
     born = hooked.get().text
     hooked.wait_zero()
-    harness.time.sleep(4)
+    time.sleep(4)
     answer = hooked.get()
     assert (answer.status_code, answer.text == born) == (200, False)
     assert hooked.snapshot()["RestoresFailed"] == 1
@@ -519,7 +527,7 @@ def test_deleting_versions_while_they_are_frozen_leaves_nothing_that_works_on(ve
         assert kit.daemon.request("DELETE", f"/2015-03-31/functions/kit?Qualifier={kit.number}").status_code == 204
         kit.publish()
         harness.wait_for(lambda: kit.snapshot()["Making"] not in ("waiting", "init"), "the freeze", every_s=0)
-        harness.time.sleep(delay_ms / 1000)
+        time.sleep(delay_ms / 1000)
     kit.function.delete()
     harness.wait_for(lambda: kit.daemon.status()["Snapshots"]["Making"] == 0, "the end of all makings")
     kit.wait_zero()
@@ -584,7 +592,7 @@ def test_a_full_disk_leaves_an_active_version_and_is_tried_again(mount_tmpfs, se
     daemon = serve(data=data)
     filler = data / "filler"
     kit = Version(daemon, "kit", wait=False, environment__INIT="slow", environment__INIT_S="1")
-    free = harness.os.statvfs(data).f_bavail * 4096
+    free = os.statvfs(data).f_bavail * 4096
     filler.write_bytes(bytes(free - (3 << 20)))
     kit.wait_made()
     assert kit.configuration()["State"] == "Active"

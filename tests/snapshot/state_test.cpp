@@ -27,11 +27,13 @@ std::vector<std::string> command_of(const std::string& program, const std::strin
 
 UniqueFd new_file() { return UniqueFd(::memfd_create("snapshot", MFD_CLOEXEC)); }
 
-Result<FreezeReport> freeze_into(const Launched& launched, const UniqueFd& file, bool strict = false) {
+Result<FreezeReport> freeze_into(const Launched& launched, const UniqueFd& file, bool strict = false,
+                                 std::uint32_t filters = 0) {
   return freeze({.pid = launched.pid(),
                  .output_pipe = launched.output_inode(),
                  .strict_connections = strict,
-                 .private_folders = kOwnFolders},
+                 .private_folders = kOwnFolders,
+                 .environment_filters = filters},
                 file);
 }
 
@@ -116,7 +118,7 @@ TEST_P(KeptTest, IsTheSameInTheOriginalAndInTwoClones) {
   ASSERT_EQ(third.report(), "running");
   ASSERT_TRUE(waits_for_its_turn(third));
   const UniqueFd again = new_file();
-  const auto second = freeze_into(third, again);
+  const auto second = freeze_into(third, again, false, 1);  // the filter of a restore
   ASSERT_TRUE(second.ok()) << second.error().message;
   const auto second_image = read_image(again);
   ASSERT_TRUE(second_image.ok()) << second_image.error().message;
