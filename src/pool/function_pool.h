@@ -53,8 +53,8 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   // For the making of a snapshot (apart.cpp), with Use::making: environments that are lent to nobody.
   // An environment that has been started, but may not answer yet; by init, or from `image` where one is given. Errors:
   // as those of acquire().
-  http::Task<Result<std::shared_ptr<Environment>>> start_apart(
-      http::Loop& loop, std::shared_ptr<const snapshot::ImageMemory> image);
+  http::Task<Result<std::shared_ptr<Environment>>> start_apart(http::Loop& loop,
+                                                               std::shared_ptr<const snapshot::ImageMemory> image);
   // Returns when it is gone.
   http::Task<> end_apart(std::shared_ptr<Environment> environment, http::Loop& loop);
   http::Task<Status> wait_until_ready(std::shared_ptr<Environment> environment, http::Loop& loop);

@@ -36,9 +36,9 @@ class Pool;
 struct MakingOutcome;
 
 struct SnapshotLimits {
-  std::uint64_t disk_bytes_max = 10ULL << 30;  // of all images together; one more lies there while it is being made
+  std::uint64_t disk_bytes_max = 10ULL << 30;   // of all images together; one more lies there while it is being made
   std::uint64_t memory_bytes_max = 1ULL << 30;  // of those that are kept in memory for the next restores
-  std::string runtime;                         // names Thaw and its version in RESTORE_START lines
+  std::string runtime;                          // names Thaw and its version in RESTORE_START lines
   std::size_t makings_at_once_max = 2;
   // After a failure the next try waits so long, twice as long after each further one.
   std::chrono::milliseconds retry_after{10000};

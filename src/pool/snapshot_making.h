@@ -34,11 +34,7 @@ class Making {
   // at_step hears what is being done, in words, on the loop's thread.
   Making(std::shared_ptr<FunctionPool> workshop, const snapshot::SnapshotFolder& folder,
          boost::asio::thread_pool& worker, http::Loop& loop, std::function<void(std::string)> at_step)
-      : workshop_(std::move(workshop)),
-        folder_(folder),
-        worker_(worker),
-        loop_(loop),
-        at_step_(std::move(at_step)) {}
+      : workshop_(std::move(workshop)), folder_(folder), worker_(worker), loop_(loop), at_step_(std::move(at_step)) {}
 
   http::Task<MakingOutcome> run();
 

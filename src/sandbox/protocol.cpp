@@ -161,6 +161,7 @@ Result<std::string> encode_start(std::uint64_t serial, const EnvironmentSpec& sp
       if (strings_bytes > kArgumentsBytesMax) return wrong("arguments and variables are too long");
     }
   }
+  if (spec.image.valid() != spec.working_set.valid()) return wrong("an image without a working set");
   if (spec.argv.empty() || spec.argv.front().empty()) return wrong("empty command");
   if (!std::all_of(spec.environment.begin(), spec.environment.end(), is_variable)) return wrong("variable");
   if (spec.argv.size() > kStringsMax || spec.environment.size() > kStringsMax) return wrong("too many strings");

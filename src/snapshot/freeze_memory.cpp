@@ -76,19 +76,19 @@ class Classifier {
       mapping.kind = MappingKind::special;
       return {};
     }
+    if (name == std::string("/memfd:") + kImageMemoryName + std::string(kDeleted)) {
+      mapping.kind = MappingKind::anonymous;
+      mapping.name.clear();
+      mapping.offset = 0;
+      mapping.runs = {{.start = mapping.start, .end = mapping.end}};
+      return {};
+    }
     if (details.device_memory) return refuse(mapping, "is memory of a device: unmap it before the snapshot");
     if (details.special != nullptr) return refuse(mapping, details.special);
     if (details.huge) return refuse(mapping, "is memory of huge pages (MAP_HUGETLB): use transparent ones");
     if (details.inode == 0 && !details.shared) {
       mapping.kind = MappingKind::anonymous;
       if (!name.starts_with("[anon:")) mapping.name.clear();
-      return {};
-    }
-    if (name == std::string("/memfd:") + kImageMemoryName + std::string(kDeleted)) {
-      mapping.kind = MappingKind::anonymous;
-      mapping.name.clear();
-      mapping.offset = 0;
-      mapping.runs = {{.start = mapping.start, .end = mapping.end}};
       return {};
     }
     if (name.ends_with(kDeleted) || name.starts_with("[anon_shmem")) {

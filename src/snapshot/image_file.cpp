@@ -220,7 +220,8 @@ Status verify_pages(const UniqueFd& file) {
   std::vector<std::byte> buffer(kChunkBytes);
   for (std::size_t chunk = 0; chunk < chunks.digests.size(); ++chunk) {
     const std::uint64_t left = chunks.pages_end - kPageBytes - chunk * kChunkBytes;
-    RETURN_IF_ERROR(read_chunk(file, chunks, chunk, std::span(buffer).first(std::min<std::uint64_t>(left, kChunkBytes))));
+    RETURN_IF_ERROR(
+        read_chunk(file, chunks, chunk, std::span(buffer).first(std::min<std::uint64_t>(left, kChunkBytes))));
   }
   return {};
 }

@@ -205,7 +205,10 @@ Result<std::int64_t> Tracee::call(const Stopped& thread, long number, std::uint6
   RETURN_IF_ERROR(trace(PTRACE_SETREGS, thread.tid, nullptr, &registers, "set registers"));
   RETURN_IF_ERROR(trace(PTRACE_SINGLESTEP, thread.tid, nullptr, nullptr, "step a thread"));
   ASSIGN_OR_RETURN(const int status, wait_stop(thread.tid));
-  if (WSTOPSIG(status) != SIGTRAP) return internal_error("a system call in a held process did not end");
+  if (WSTOPSIG(status) != SIGTRAP) {
+    return internal_error("system call " + std::to_string(number) + " in a held process ended with signal " +
+                          std::to_string(WSTOPSIG(status)));
+  }
   RETURN_IF_ERROR(trace(PTRACE_GETREGS, thread.tid, nullptr, &registers, "read registers"));
   user_regs_struct own = thread.registers;
   std::uint64_t mask = thread.signal_mask;

@@ -18,6 +18,8 @@
 #include <random>
 
 #include "fixture.h"
+#include "snapshot/image_file.h"
+#include "snapshot/image_memory.h"
 
 namespace thaw::sandbox {
 namespace {
@@ -75,11 +77,14 @@ class SnapshotFaultTest : public SpawnerFixture {
     std::future<Result<Started>> started;
   };
 
-  Coming begin_start(const std::vector<std::string>& argv, UniqueFd image, Engine engine) {
+  Coming begin_start(const std::vector<std::string>& argv, const snapshot::ImageMemory& memory, Engine engine) {
     auto pipe = sys::pipe();
     EnvironmentSpec spec = make_spec(argv, {}, std::move(pipe->write_end));
     spec.engine = engine;
-    spec.image = std::move(image);
+    if (memory.pages.valid()) {
+      spec.image = std::move(sys::duplicate(memory.pages)).value();
+      spec.working_set = std::move(sys::duplicate(memory.working_set)).value();
+    }
     Coming coming;
     coming.running.id = spec.id;
     coming.running.output = std::move(pipe->read_end);
@@ -89,12 +94,16 @@ class SnapshotFaultTest : public SpawnerFixture {
     return coming;
   }
 
-  Coming begin_thaw(const UniqueFd& image) {
-    return begin_start({"-"}, std::move(sys::duplicate(image)).value(), Engine::thaw_onnx);
+  Coming begin_thaw(const snapshot::ImageMemory& memory) { return begin_start({"-"}, memory, Engine::thaw_onnx); }
+
+  static snapshot::ImageMemory loaded(const UniqueFd& image) {
+    auto memory = snapshot::load_image(image);
+    EXPECT_TRUE(memory.ok()) << memory.error().message;
+    return memory.ok() ? std::move(memory).value() : snapshot::ImageMemory{};
   }
 
   Running start_busy() {
-    Coming coming = begin_start({"/opt/thaw/busy_subject", "1"}, {}, Engine::thaw_onnx);
+    Coming coming = begin_start({"/opt/thaw/busy_subject", "1"}, snapshot::ImageMemory(), Engine::thaw_onnx);
     EXPECT_EQ(coming.started.wait_for(kPatience), std::future_status::ready);
     auto started = coming.started.get();
     EXPECT_TRUE(started.ok()) << started.error().message;
@@ -206,7 +215,7 @@ TEST_F(SnapshotFaultTest, ADestroyedEnvironmentEndsItsFreeze) {
 }
 
 TEST_F(SnapshotFaultTest, AKilledRestoreIsAnsweredAndTheNextOneWorks) {
-  const UniqueFd image = busy_image();
+  const snapshot::ImageMemory image = loaded(busy_image());
   for (int round = 0; round < 2 * rounds(); ++round) {
     SCOPED_TRACE(round);
     Coming coming = begin_thaw(image);
@@ -230,7 +239,7 @@ TEST_F(SnapshotFaultTest, AKilledRestoreIsAnsweredAndTheNextOneWorks) {
 }
 
 TEST_F(SnapshotFaultTest, AKilledSpawnerAnswersEverybody) {
-  const UniqueFd image = busy_image();
+  const snapshot::ImageMemory image = loaded(busy_image());
   const Running function = start_busy();
   const UniqueFd other = new_file();
   auto frozen = begin_freeze(function.id, other);
@@ -253,35 +262,26 @@ TEST_F(SnapshotFaultTest, AKilledSpawnerAnswersEverybody) {
   EXPECT_TRUE(line(again.running).starts_with("ok "));
 }
 
-// A copy of the image on disk, as the daemon keeps them.
-UniqueFd copy_of(const UniqueFd& image, const std::string& folder) {
-  UniqueFd copy(::open(folder.c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
-  struct stat info {};
-  ::fstat(image.get(), &info);
-  off_t at = 0;
-  while (at<info.st_size&& ::sendfile(copy.get(), image.get(), &at, static_cast<std::size_t>(info.st_size - at))> 0) {
-  }
-  return copy;
-}
-
 TEST_F(SnapshotFaultTest, AnImageThatIsCutBeneathItsRestoresFailsThemAlone) {
   const UniqueFd image = busy_image();
-  struct stat info {};
-  ASSERT_EQ(::fstat(image.get(), &info), 0);
+  const auto described = snapshot::read_image(image);
+  ASSERT_TRUE(described.ok());
   for (int round = 0; round < rounds(); ++round) {
     SCOPED_TRACE(round);
-    const UniqueFd victim = copy_of(image, folder_);
+    const snapshot::ImageMemory victim = loaded(image);
     std::vector<Coming> coming;
     for (int i = 0; i < 4; ++i) coming.push_back(begin_thaw(victim));
     std::this_thread::sleep_for(microseconds(random_() % 20'000));
-    ASSERT_EQ(::ftruncate(victim.get(), static_cast<off_t>(random_()) % info.st_size), 0);
+    // Somewhere in the memory of its clones: they end at the first page that is gone (SIGBUS).
+    const auto& mappings = described->mappings;
+    ASSERT_EQ(::ftruncate(victim.pages.get(), static_cast<off_t>(mappings[random_() % mappings.size()].start)), 0);
     for (Coming& one : coming) {
       ASSERT_EQ(one.started.wait_for(kPatience), std::future_status::ready) << "a start is never answered";
       auto started = one.started.get();
       // Who had read it all goes on; who had not ends, and says nothing wrong before.
       if (started.ok()) expect_right_or_ended(one.running);
     }
-    Coming good = begin_thaw(image);
+    Coming good = begin_thaw(loaded(image));
     ASSERT_EQ(good.started.wait_for(kPatience), std::future_status::ready);
     const auto started = good.started.get();
     ASSERT_TRUE(started.ok()) << started.error().message;
