@@ -101,7 +101,8 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   static http::Task<bool> answers(http::ClientConnection& connection, const std::string& request);
   // One unconnected socket of the environment: from its stock, which is filled up by the spawner when it is empty.
   http::Task<Result<UniqueFd>> more_sockets(std::shared_ptr<Environment> environment, http::Loop& loop);
-  std::shared_ptr<const snapshot::ImageMemory> find_image();
+  std::shared_ptr<const snapshot::ImageMemory> find_image(const Environment& environment);
+  void note_restore_failed(const Environment& environment, const Error& error);
   enum class Started : std::uint8_t { no, yes };
   void on_restore_failed(const std::shared_ptr<Environment>& environment, const Error& error, Started started);
   void on_ready(const std::shared_ptr<Environment>& environment, std::unique_ptr<http::ClientConnection> connection);

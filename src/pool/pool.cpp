@@ -242,13 +242,16 @@ void Pool::wake_sweeper(TimePoint at) {
   auto armed = sweep_at_.load();
   while (at.time_since_epoch().count() < armed) {
     if (sweep_at_.compare_exchange_weak(armed, at.time_since_epoch().count())) {
-      boost::asio::post(loops_[0].executor(), [this, at] { arm_sweeper(at); });
+      boost::asio::post(loops_[0].executor(), [this] { arm_sweeper(); });
       return;
     }
   }
 }
 
-void Pool::arm_sweeper(TimePoint at) {
+void Pool::arm_sweeper() {
+  // The latest word, not the one that was posted: posts may overtake each other.
+  const TimePoint at{TimePoint::duration(sweep_at_.load())};
+  if (at == TimePoint::max()) return;
   sweeper_.expires_at(at);
   sweeper_.async_wait([this](const boost::system::error_code& error) {
     if (!error) sweep();

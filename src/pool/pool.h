@@ -224,7 +224,7 @@ class Pool {
   void pump_starved();
   void on_exit(const sandbox::ExitInfo& exit);
   void wake_sweeper(http::TimePoint at);
-  void arm_sweeper(http::TimePoint at);
+  void arm_sweeper();
   void sweep();
   std::vector<std::shared_ptr<FunctionPool>> all();
 

@@ -185,17 +185,18 @@ SnapshotTotals SnapshotMaker::totals() {
 // ---- For starts
 // -------------------------------------------------------------------------------------------------------
 
-std::shared_ptr<const snapshot::ImageMemory> SnapshotMaker::find_image(const model::FunctionRecord& version) {
-  if (!has_snapshot(version)) return nullptr;
+Result<std::shared_ptr<const snapshot::ImageMemory>> SnapshotMaker::find_image(const model::FunctionRecord& version) {
+  const std::shared_ptr<const snapshot::ImageMemory> none;
+  if (!has_snapshot(version)) return none;
   bool remake = false;
   {
     const std::lock_guard lock(mutex_);
     Entry* entry = find_locked(version.revision_id);
-    if (entry == nullptr || entry->state.phase != VersionPhase::active) return nullptr;
+    if (entry == nullptr || entry->state.phase != VersionPhase::active) return none;
     if (entry->image_bytes == 0) {
       // Removed for room, or by somebody: it is called again, so it is made again.
       remake = !entry->state.snapshot_made_at.empty() && !entry->wanted_at && entry->workshop == nullptr;
-      if (!remake) return nullptr;
+      if (!remake) return none;
       want_locked(*entry, entry->removed_for_room ? kRemadeAfterRemovalMin : 0s);
     } else {
       entry->used_at = std::chrono::system_clock::now();
@@ -203,18 +204,13 @@ std::shared_ptr<const snapshot::ImageMemory> SnapshotMaker::find_image(const mod
   }
   if (remake) {
     pump();
-    return nullptr;
+    return none;
   }
-  auto image = images_.get(version.revision_id, [&]() -> Result<snapshot::ImageMemory> {
+  return images_.get(version.revision_id, [&]() -> Result<snapshot::ImageMemory> {
     ASSIGN_OR_RETURN(const UniqueFd file, folder_.find(version.revision_id));
     snapshot::SnapshotFolder::mark_used(file);
     return snapshot::load_image(file);
   });
-  if (!image.ok()) {
-    condemn(version, image.error());
-    return nullptr;
-  }
-  return std::move(image).value();
 }
 
 void SnapshotMaker::restored(const model::FunctionRecord& version) {

@@ -84,7 +84,8 @@ class SnapshotMaker {
   const std::string& runtime() const { return limits_.runtime; }
 
   // For starts: the image to restore, in memory, or none; then the start is an init.
-  std::shared_ptr<const snapshot::ImageMemory> find_image(const model::FunctionRecord& version);
+  // Errors: those of load_image(); restore_failed() is then to be told.
+  Result<std::shared_ptr<const snapshot::ImageMemory>> find_image(const model::FunctionRecord& version);
   void restored(const model::FunctionRecord& version);
   void restore_failed(const model::FunctionRecord& version, const Error& error);
 

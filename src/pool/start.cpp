@@ -86,7 +86,7 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
   spec.sockets = kFirstSockets;
   spec.package = std::move(package->folder);
   spec.output = std::move(output->write_end);
-  if (const auto image = find_image(); image != nullptr) {
+  if (const auto image = find_image(*environment); image != nullptr) {
     auto pages = sys::duplicate(image->pages);
     auto working_set = sys::duplicate(image->working_set);
     if (pages.ok() && working_set.ok()) {

@@ -21,6 +21,7 @@
 namespace thaw::snapshot {
 namespace {
 
+constexpr int kFaultsMax = 8;
 constexpr auto kStopMax = std::chrono::seconds(2);
 constexpr std::size_t kProcFileBytesMax = 16 << 20;
 constexpr std::size_t kRedZoneBytes = 128;  // below a stack pointer, owned by the function that runs (System V ABI)
@@ -204,7 +205,13 @@ Result<std::int64_t> Tracee::call(const Stopped& thread, long number, std::uint6
   RETURN_IF_ERROR(trace(PTRACE_SETSIGMASK, thread.tid, as_pointer(8), &all, "block signals"));
   RETURN_IF_ERROR(trace(PTRACE_SETREGS, thread.tid, nullptr, &registers, "set registers"));
   RETURN_IF_ERROR(trace(PTRACE_SINGLESTEP, thread.tid, nullptr, nullptr, "step a thread"));
-  ASSIGN_OR_RETURN(const int status, wait_stop(thread.tid));
+  ASSIGN_OR_RETURN(int status, wait_stop(thread.tid));
+  // A fault that was on its way when the thread was stopped is reported first, blocked or not. It is dropped: the
+  // instruction faults again when the thread goes on.
+  for (int look = 0; WSTOPSIG(status) != SIGTRAP && look < kFaultsMax; ++look) {
+    RETURN_IF_ERROR(trace(PTRACE_SINGLESTEP, thread.tid, nullptr, nullptr, "step a thread"));
+    ASSIGN_OR_RETURN(status, wait_stop(thread.tid));
+  }
   if (WSTOPSIG(status) != SIGTRAP) {
     return internal_error("system call " + std::to_string(number) + " in a held process ended with signal " +
                           std::to_string(WSTOPSIG(status)));
