@@ -33,9 +33,10 @@ def ask(port, request, expected):
 
 def wait_for_zero(daemon, wait_s=60):
     deadline = time.monotonic() + wait_s
-    while any(name not in harness.OWN_PROGRAMS + ("thaw-stub",) for name in daemon.processes().values()):
+    known = harness.OWN_PROGRAMS + ("thaw-stub",)
+    while left := {pid: name for pid, name in daemon.processes().items() if name not in known}:
         if time.monotonic() > deadline:
-            raise harness.BenchError("the function's processes did not go away")
+            raise harness.BenchError(f"the function's processes did not go away: {left}")
         time.sleep(0.02)
     time.sleep(REST_S)
 
