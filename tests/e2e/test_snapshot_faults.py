@@ -18,7 +18,7 @@ import pytest
 import harness
 
 KIT = harness.FUNCTIONS / "kit"
-ROUNDS = int(os.environ.get("THAW_FAULT_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("THAW_FAULT_ROUNDS", "3"))
 
 # Ready, and then: every thread stopped by a signal, or threads that never pause.
 HUNG = """\

@@ -28,7 +28,7 @@ using std::chrono::microseconds;
 
 int rounds() {
   const char* wanted = std::getenv("THAW_FAULT_ROUNDS");
-  return wanted != nullptr ? std::atoi(wanted) : 8;
+  return wanted != nullptr ? std::atoi(wanted) : 3;
 }
 
 // In the PID namespace of the test, as the spawner's own helpers are; environments have one of their own.
