@@ -165,6 +165,13 @@ void FunctionPool::retire_all() {
   }
 }
 
+void FunctionPool::end_restored() {
+  const std::lock_guard lock(mutex_);
+  for (const auto& environment : environments_) {
+    if (environment->restored && !environment->exit) destroy_locked(environment);
+  }
+}
+
 void FunctionPool::stop() {
   fail_waiters({ErrorKind::unavailable, "Thaw is shutting down"});
   const std::lock_guard lock(mutex_);

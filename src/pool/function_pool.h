@@ -35,6 +35,7 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   void retire(const std::shared_ptr<Environment>& environment);
   // No environment of this revision is lent to anybody new; those that are idle end now.
   void retire_all();
+  void end_restored();
   // Lends what is free to waiters and starts environments for the rest.
   void pump();
   void on_exit(const sandbox::ExitInfo& exit);
@@ -89,6 +90,7 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   void forget(const std::shared_ptr<Environment>& environment);
   std::size_t starts_wanted_locked() const;
   bool start_one();
+  bool will_restore();
   std::shared_ptr<Environment> new_environment();
   void start_on_thread(std::shared_ptr<Environment> environment);
   void on_started(std::shared_ptr<Environment> environment, Result<sandbox::Started> started);

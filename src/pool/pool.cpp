@@ -186,6 +186,15 @@ void Pool::retire(PoolKeyView version) {
   functions->retire_all();
 }
 
+void Pool::end_restored(PoolKeyView version) {
+  std::shared_ptr<FunctionPool> functions;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = pools_.find(version); found != pools_.end()) functions = found->second;
+  }
+  if (functions != nullptr) functions->end_restored();
+}
+
 void Pool::forget(const model::FunctionRecord& version) {
   retire(PoolKeyView(version));
   if (maker_ != nullptr) maker_->forget(version);

@@ -37,6 +37,7 @@ namespace thaw::pool {
 struct PoolLimits {
   std::uint64_t memory_bytes_max = 0;           // of all environments together, by their memory_mb
   std::size_t starts_at_once_max = 4;           // inits are CPU-bound: more at a time are not faster
+  std::size_t restores_at_once_max = 16;        // partly they wait for the kernel (joining cgroups)
   std::chrono::milliseconds freeze_after{100};  // idle time until an environment is frozen
   std::size_t header_bytes_max = 65536;         // of a function's responses
 };
@@ -199,6 +200,8 @@ class Pool {
 
   // The version is replaced: its environments end as their invocations do.
   void retire(PoolKeyView version);
+  // Environments that were restored from an image which has turned out to be damaged end now.
+  void end_restored(PoolKeyView version);
   // The version is gone from the catalog: retire(), and its snapshot goes.
   void forget(const model::FunctionRecord& version);
   FunctionView view(PoolKeyView version);

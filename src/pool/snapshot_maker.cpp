@@ -46,7 +46,10 @@ SnapshotMaker::SnapshotMaker(Pool& pool, const snapshot::SnapshotFolder& folder,
   totals_.disk_bytes_max = limits_.disk_bytes_max;
 }
 
-SnapshotMaker::~SnapshotMaker() { worker_.join(); }
+SnapshotMaker::~SnapshotMaker() {
+  images_.forget_all();  // whose loading may still tell of damage
+  worker_.join();
+}
 
 bool SnapshotMaker::has_snapshot(const model::FunctionRecord& version) {
   return version.config.snapshot && version.version != model::kLatestVersion;
@@ -209,8 +212,20 @@ Result<std::shared_ptr<const snapshot::ImageMemory>> SnapshotMaker::find_image(c
   return images_.get(version.revision_id, [&]() -> Result<snapshot::ImageMemory> {
     ASSIGN_OR_RETURN(const UniqueFd file, folder_.find(version.revision_id));
     snapshot::SnapshotFolder::mark_used(file);
-    return snapshot::load_image(file);
+    // Clones that have begun without the rest end when the rest is damaged.
+    return snapshot::load_image(file, [this, version](const Error& error) {
+      boost::asio::post(worker_, [this, version, error] {
+        condemn(version, error);
+        pool_.end_restored(PoolKeyView(version));
+      });
+    });
   });
+}
+
+bool SnapshotMaker::has_image(const model::FunctionRecord& version) {
+  const std::lock_guard lock(mutex_);
+  const Entry* entry = find_locked(version.revision_id);
+  return entry != nullptr && entry->state.phase == VersionPhase::active && entry->image_bytes > 0;
 }
 
 void SnapshotMaker::restored(const model::FunctionRecord& version) {

@@ -86,6 +86,7 @@ class SnapshotMaker {
   // For starts: the image to restore, in memory, or none; then the start is an init.
   // Errors: those of load_image(); restore_failed() is then to be told.
   Result<std::shared_ptr<const snapshot::ImageMemory>> find_image(const model::FunctionRecord& version);
+  bool has_image(const model::FunctionRecord& version);
   void restored(const model::FunctionRecord& version);
   void restore_failed(const model::FunctionRecord& version, const Error& error);
 

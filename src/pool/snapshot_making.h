@@ -2,6 +2,7 @@
 //
 //   an environment of its own, by init -> readiness -> warm-up requests -> before-snapshot hook -> freeze -> its end
 //   -> a clone of the image -> after-restore hook -> readiness -> warm-up requests -> its end
+//   -> the image again, its pages in the order in which the clone used them
 #pragma once
 
 #include <functional>
@@ -22,7 +23,8 @@ struct MakingFailure {
 
 struct MakingOutcome {
   std::optional<MakingFailure> failure;
-  UniqueFd image;  // has no name yet; valid without a failure
+  UniqueFd image;                                       // has no name yet; valid without a failure
+  std::shared_ptr<const snapshot::ImageMemory> memory;  // of the same
   sandbox::Frozen frozen;
   std::chrono::microseconds init_took{0};
 };
@@ -44,7 +46,8 @@ class Making {
                                                       MakingOutcome& outcome);
   http::Task<std::optional<MakingFailure>> freeze(const std::shared_ptr<Environment>& environment,
                                                   MakingOutcome& outcome);
-  http::Task<Status> try_image(const UniqueFd& image);
+  http::Task<Status> try_image(MakingOutcome& outcome);
+  http::Task<> order_pages(MakingOutcome& outcome);
   http::Task<Status> answer_as_clone(const std::shared_ptr<Environment>& clone);
   http::Task<Status> warm_up(const std::shared_ptr<Environment>& environment, const std::string& step);
   http::Task<Status> before_snapshot(const std::shared_ptr<Environment>& environment);

@@ -26,6 +26,16 @@ std::shared_ptr<const snapshot::ImageMemory> FunctionPool::find_image(const Envi
   return nullptr;
 }
 
+// Whether the next start is most likely a restore.
+bool FunctionPool::will_restore() {
+  if (pool_.maker_ == nullptr) return false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (inits_owed_ > 0) return false;
+  }
+  return pool_.maker_->has_image(*record_);
+}
+
 void FunctionPool::note_restore_failed(const Environment& environment, const Error& error) {
   log::error("restore_failed function={} version={} id={} code={} error=\"{}\"", config().name, record_->version,
              environment.id, error.code, error.message);

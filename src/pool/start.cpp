@@ -36,7 +36,9 @@ std::size_t FunctionPool::starts_wanted_locked() const {
 
 // False when there is no memory or no turn now; pump_starved() tries again.
 bool FunctionPool::start_one() {
-  if (pool_.starting_.fetch_add(1) >= pool_.limits_.starts_at_once_max) {
+  const std::size_t at_once_max =
+      will_restore() ? pool_.limits_.restores_at_once_max : pool_.limits_.starts_at_once_max;
+  if (pool_.starting_.fetch_add(1) >= at_once_max) {
     --pool_.starting_;
     pool_.starved_ = true;
     return false;

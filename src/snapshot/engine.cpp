@@ -52,7 +52,7 @@ void Engine::become(const sandbox::ImageRestore& restore) {
   snapshot::become({.image = *image,
                     .image_file = restore.image,
                     .share_memory =
-                        [&](const UniqueFd& userfault, std::span<const AddressRange> content) {
+                        [&](const UniqueFd& userfault, const std::vector<AddressRange>& content) {
                           return restore.share_memory(userfault, encode_pager_add(content));
                         },
                     .output = restore.output,

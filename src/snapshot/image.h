@@ -254,6 +254,8 @@ struct Image {
   std::vector<std::string> private_folders;  // whose contents are `tree`
   std::vector<TreeNode> tree;
   std::uint64_t pages_bytes = 0;  // of all runs together
+  // Pages of the file up to here are what a restore waits for, in the order of use (image_order.h). 0: not ordered.
+  std::uint64_t hot_end = 0;
 };
 
 // Whether a path lies in a folder that belongs to the environment: what is there is another file in each clone.

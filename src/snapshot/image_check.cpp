@@ -227,6 +227,8 @@ bool is_private(const std::vector<std::string>& folders, const std::string& path
 
 Status validate_image(const Image& image, std::uint64_t pages_begin, std::uint64_t pages_end) {
   if (pages_begin > pages_end || image.pages_bytes > pages_end - pages_begin) return corrupt("the size of its pages");
+  if (image.hot_end != 0 && (image.hot_end < pages_begin || image.hot_end > pages_end))
+    return corrupt("the end of its hot pages");
   const Process& process = image.process;
   if (!is_path(process.executable) || !is_path(process.working_directory)) return corrupt("a path");
   if (process.auxiliary_vector.size() > 1024 || process.auxiliary_vector.size() % 16 != 0)

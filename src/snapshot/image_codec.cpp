@@ -63,7 +63,7 @@ auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_refer
 }
 auto fields(auto& x) requires std::same_as<std::remove_const_t<std::remove_reference_t<decltype(x)>>, Image> {
   return std::tie(x.fingerprint, x.process, x.threads, x.mappings, x.descriptors, x.objects, x.private_folders, x.tree,
-                  x.pages_bytes);
+                  x.pages_bytes, x.hot_end);
 }
 
 template <class T>

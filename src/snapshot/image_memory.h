@@ -1,14 +1,18 @@
 // An image in memory, from which clones are restored: one file (a memfd) that all of them map.
 //
 //   offset = address     pages of lazy mappings and of program data: a clone maps the file there, privately, at the
-//   very same offset, and
-//                        shares each page until it writes to it
+//                        very same offset, and shares each page until it writes to it
 //   kImageBase + offset  the rest of the image file as it lies on disk: header, pages that are copied, metadata
 //
 // Every chunk is compared with its checksum on its way into memory, once. The file is sparse: it holds each page once.
+//
+// An image whose pages are ordered (image_order.h) is ready when its first part is there; the rest follows on a thread
+// of its own. A clone that touches a page before it is there waits for it (pager.h).
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <set>
 #include <utility>
 
@@ -39,14 +43,26 @@ class ProgramData {
   std::set<std::pair<std::uint64_t, std::uint64_t>> programs_;  // device and inode
 };
 
+class ImageLoading;
+
+// Ownership: the loading ends, unfinished if need be, when this is dropped.
 struct ImageMemory {
   UniqueFd pages;
   UniqueFd working_set;     // working_set.h
   std::uint64_t bytes = 0;  // of memory that it takes
+  std::shared_ptr<ImageLoading> loading;
+
+  // Waits until all of it is there. Errors: corrupt with what differs.
+  Status whole() const;
 };
 
-// Reads the image file whole, on as many threads as there are CPUs (at most 8). Errors: corrupt with what differs;
-// unsupported for another format; unavailable when there is no memory.
-Result<ImageMemory> load_image(const UniqueFd& file);
+// What has begun without the rest must end when the rest turns out to be damaged. Called on a thread of the loading.
+using RestFailed = std::function<void(const Error&)>;
+
+// Errors: corrupt with what differs; unsupported for another format; unavailable when there is no memory.
+Result<ImageMemory> load_image(const UniqueFd& file, RestFailed rest_failed = {});
+
+// Whether all pages of an image in memory are there, as its loading has noted in it.
+bool is_whole(const UniqueFd& pages);
 
 }  // namespace thaw::snapshot

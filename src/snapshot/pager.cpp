@@ -27,9 +27,13 @@ constexpr int kMessagesPerTurn = 16;  // of one process: one that faults much mu
 constexpr std::uint64_t kClusterBytes = 64 * kPageBytes;
 constexpr std::uint64_t kZeroBytes = 16 * kPageBytes;
 constexpr std::uint64_t kAheadBytes = 64 * kPageBytes;  // of the working set at a time: some 20 us of work
+constexpr std::uint64_t kBatchBytes = 512 * kPageBytes;
+constexpr std::uint64_t kBatchGapBytes = 2 * kPageBytes;  // a page costs less than a call
 constexpr auto kLessonMax = std::chrono::seconds(3);
 // How often processes are looked for that are gone without a word.
 constexpr auto kLookPause = std::chrono::seconds(1);
+constexpr auto kLearningLookPause = std::chrono::milliseconds(50);
+constexpr auto kWaitingPause = std::chrono::microseconds(200);
 constexpr std::size_t kSpacesMax = 65'536;
 constexpr std::uint32_t kForksBetweenLooks = 64;
 
@@ -44,6 +48,21 @@ bool lives(const UniqueFd& userfault) {
   constexpr std::uint64_t kLastPage = 0x7fffffffe000;
   uffdio_zeropage nothing{.range = {.start = kLastPage, .len = kPageBytes}, .mode = 0, .zeropage = 0};
   return ::ioctl(userfault.get(), UFFDIO_ZEROPAGE, &nothing) == 0 || errno != ESRCH;
+}
+
+// Neighbours are mapped in one go: within a stretch of the working set, order by address costs less than it spares.
+std::vector<AddressRange> in_batches(const std::vector<AddressRange>& ranges) {
+  std::vector<AddressRange> result;
+  for (auto at = ranges.begin(); at != ranges.end();) {
+    AddressRanges batch;
+    std::uint64_t bytes = 0;
+    for (; at != ranges.end() && bytes < kBatchBytes; ++at) {
+      batch.add({at->start, at->end + kBatchGapBytes});
+      bytes += at->end - at->start;
+    }
+    for (const AddressRange& range : batch.all()) result.push_back({range.start, range.end - kBatchGapBytes});
+  }
+  return result;
 }
 
 struct Filled {
@@ -87,10 +106,12 @@ Result<UniqueFd> make_userfault() {
   return userfault;
 }
 
-std::string encode_pager_add(std::span<const AddressRange> ranges) {
-  const PagerAdd header{.ranges = static_cast<std::uint32_t>(ranges.size())};
+std::string encode_pager_add(const std::vector<AddressRange>& ranges) {
+  const std::vector<AddressRange> sent = at_most(ranges, kPagerRangesMax);
+  const PagerAdd header{.ranges = static_cast<std::uint32_t>(sent.size()),
+                        .exact = sent.size() == ranges.size() ? 1U : 0U};
   std::string message(reinterpret_cast<const char*>(&header), sizeof(header));
-  message.append(reinterpret_cast<const char*>(ranges.data()), ranges.size_bytes());
+  message.append(reinterpret_cast<const char*>(sent.data()), sent.size() * sizeof(AddressRange));
   return message;
 }
 
@@ -109,18 +130,22 @@ Status Pager::watch(const UniqueFd& fd, std::uint64_t token) {
   return {};
 }
 
-int Pager::wait_ms() const {
-  if (!ahead_.empty()) return 0;
-  if (spaces_.empty()) return -1;
-  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(look_again_ - Clock::now()).count();
-  return static_cast<int>(std::max<long long>(wait, 0));
+std::chrono::nanoseconds Pager::wait_max() const {
+  using std::chrono::nanoseconds;
+  if (!ahead_.empty()) return nanoseconds(0);
+  const nanoseconds until_look = std::max<nanoseconds>(look_again_ - Clock::now(), nanoseconds(0));
+  if (!waiting_.empty()) return std::min<nanoseconds>(kWaitingPause, until_look);
+  return spaces_.empty() ? nanoseconds(std::chrono::hours(1)) : until_look;
 }
 
 void Pager::run() {
   look_again_ = Clock::now() + kLookPause;
   for (;;) {
     epoll_event events[kEventsMax];
-    const int count = ::epoll_wait(epoll_.get(), events, kEventsMax, wait_ms());
+    const auto wait = wait_max();
+    const timespec timeout{.tv_sec = wait / std::chrono::seconds(1),
+                           .tv_nsec = (wait % std::chrono::seconds(1)).count()};
+    const int count = ::epoll_pwait2(epoll_.get(), events, kEventsMax, &timeout, nullptr);
     for (int i = 0; i < count; ++i) {
       const std::uint64_t token = events[i].data.u64;
       if (token == kTokenControl) {
@@ -131,6 +156,7 @@ void Pager::run() {
       if (found != spaces_.end() && !serve(token, *found->second)) forget(token);
     }
     work_ahead();
+    try_waiting();
     if (Clock::now() >= look_again_) look_around();
   }
 }
@@ -159,12 +185,14 @@ void Pager::take(std::span<const std::byte> message, std::vector<UniqueFd> fds) 
     std::memcpy(&range, message.data() + sizeof(header) + i * sizeof(range), sizeof(range));
     space->content.add(range);
   }
+  space->exact = header.exact != 0;
   WorkingSet set = read_working_set(fds[1]);
-  space->ahead = std::move(set.ranges);
+  space->ahead = in_batches(set.ranges);
   std::reverse(space->ahead.begin(), space->ahead.end());
   if (set.lessons < kWorkingSetLessons) {
     space->working_set = std::move(fds[1]);
     space->learn_until = Clock::now() + kLessonMax;
+    look_again_ = std::min(look_again_, Clock::now() + kLearningLookPause);
   }
   add(std::move(space));
 }
@@ -196,7 +224,7 @@ bool Pager::serve(std::uint64_t token, Space& space) {
     const auto& about = messages[i].arg;
     switch (messages[i].event) {
       case UFFD_EVENT_PAGEFAULT:
-        if (!serve_fault(space, about.pagefault.address & ~(kPageBytes - 1),
+        if (!serve_fault(token, space, about.pagefault.address & ~(kPageBytes - 1),
                          (about.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR) != 0)) {
           return false;
         }
@@ -212,6 +240,7 @@ bool Pager::serve(std::uint64_t token, Space& space) {
         auto child = std::make_unique<Space>();
         child->userfault = UniqueFd(static_cast<int>(about.fork.ufd));
         child->content = space.content;
+        child->exact = space.exact;
         add(std::move(child));
         // Processes that have run another program since leave their memory behind.
         if (++space.forks % kForksBetweenLooks == 0) look_again_ = Clock::now();
@@ -226,8 +255,12 @@ bool Pager::serve(std::uint64_t token, Space& space) {
 }
 
 // What cannot be done because the memory is just changing is tried again by the thread itself, once it is woken.
-bool Pager::serve_fault(Space& space, std::uint64_t page, bool stored) {
+bool Pager::serve_fault(std::uint64_t token, Space& space, std::uint64_t page, bool stored) {
   const auto range = space.content.find(page);
+  if (range && !stored && space.exact) {
+    waiting_.push_back({token, page});
+    return true;
+  }
   const bool from_image = range && stored;
   const bool learning = space.working_set.valid();
   std::uint64_t end = page + kPageBytes;
@@ -249,6 +282,31 @@ bool Pager::serve_fault(Space& space, std::uint64_t page, bool stored) {
     }
   }
   return true;
+}
+
+// Whoever reads the image tells nobody: it is looked for.
+void Pager::try_waiting() {
+  const std::vector<Waiting> tried = std::exchange(waiting_, {});
+  for (const Waiting& one : tried) {
+    const auto found = spaces_.find(one.token);
+    if (found == spaces_.end()) continue;
+    Space& space = *found->second;
+    const auto range = space.content.find(one.page);
+    // Given back or moved meanwhile: the thread faults again.
+    if (!range) {
+      wake(space.userfault, one.page);
+      continue;
+    }
+    const Filled filled = fill(space.userfault, {one.page, std::min(range->end, one.page + kClusterBytes)}, true);
+    if (filled.bytes > 0) continue;
+    if (filled.failed == ESRCH) {
+      forget(one.token);
+    } else if (filled.failed == EFAULT) {
+      waiting_.push_back(one);
+    } else {
+      wake(space.userfault, one.page);
+    }
+  }
 }
 
 void Pager::work_ahead() {
@@ -299,6 +357,7 @@ void Pager::look_around() {
     Space& space = *at->second;
     const bool gone = !lives(space.userfault);
     if (gone || space.learn_until <= now) learned(space);
+    if (space.working_set.valid()) look_again_ = now + kLearningLookPause;
     at = gone ? spaces_.erase(at) : std::next(at);
   }
 }

@@ -4,6 +4,7 @@
 // not touched yet faults; what the fault needs depends on what has happened to the page since:
 //
 //   a page of the image       UFFDIO_CONTINUE maps the file's own page; the first write copies it, as everywhere
+//   one that is being read    the fault waits until it is there
 //   anything else             UFFDIO_ZEROPAGE: never stored, or given back (MADV_DONTNEED), or grown (mremap)
 //
 // The kernel reports what happens to the memory (REMOVE, UNMAP, REMAP, FORK) and waits until the report has been read.
@@ -36,10 +37,10 @@ namespace thaw::snapshot {
 // userfaultfd, the working set's file.
 struct PagerAdd {
   std::uint32_t ranges = 0;
-  std::uint32_t reserved = 0;
+  std::uint32_t exact = 0;  // 1: every page of the ranges belongs to the image
 };
 static_assert(sizeof(PagerAdd) == 8);
-// The most that a message holds; a restore joins ranges over small gaps until they fit.
+// The most that a message holds; more ranges are joined over small gaps until they fit.
 inline constexpr std::size_t kPagerRangesMax = 4096;
 inline constexpr std::size_t kPagerMessageBytesMax = sizeof(PagerAdd) + kPagerRangesMax * sizeof(AddressRange);
 
@@ -48,7 +49,7 @@ inline constexpr std::size_t kPagerMessageBytesMax = sizeof(PagerAdd) + kPagerRa
 Result<UniqueFd> make_userfault();
 
 // The message, without its descriptors.
-std::string encode_pager_add(std::span<const AddressRange> ranges);
+std::string encode_pager_add(const std::vector<AddressRange>& ranges);
 
 class Pager {
  public:
@@ -62,6 +63,7 @@ class Pager {
   struct Space {
     UniqueFd userfault;
     AddressRanges content;
+    bool exact = false;
     std::vector<AddressRange> ahead;  // what is still to be mapped of the working set, the next one last
     bool begun = false;               // it has faulted
     UniqueFd working_set;             // while it is learned
@@ -78,19 +80,25 @@ class Pager {
   void forget(std::uint64_t token);
   // A few events of one process. False when the process is gone.
   bool serve(std::uint64_t token, Space& space);
-  bool serve_fault(Space& space, std::uint64_t page, bool stored);
+  bool serve_fault(std::uint64_t token, Space& space, std::uint64_t page, bool stored);
+  void try_waiting();
   // Maps a little of the working set of the process whose turn it is.
   void work_ahead();
   bool work_ahead(Space& space);
   static void learned(Space& space);
   void look_around();
-  int wait_ms() const;
+  std::chrono::nanoseconds wait_max() const;
 
   UniqueFd control_;
   UniqueFd epoll_;
   std::uint64_t next_token_ = 1;
   std::unordered_map<std::uint64_t, std::unique_ptr<Space>> spaces_;  // by token
   std::deque<std::uint64_t> ahead_;                                   // tokens of spaces with something to map ahead
+  struct Waiting {
+    std::uint64_t token = 0;
+    std::uint64_t page = 0;
+  };
+  std::vector<Waiting> waiting_;  // faults on pages that are not in memory yet: one for a thread at most
   std::vector<std::byte> buffer_;
   Clock::time_point look_again_;
 };

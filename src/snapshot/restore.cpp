@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -90,15 +91,18 @@ Status open_mapped_files(const RestoreContext& context, const std::vector<int>& 
 
 // The userfaultfd is served from the moment when the memory behind it is there.
 Status share_memory(const RestoreRequest& request, PlanInput& input) {
-  if (!request.share_memory) return {};
-  const auto userfault = make_userfault();
-  if (!userfault.ok()) return {};
-  std::vector<AddressRange> content;
+  const auto userfault = request.share_memory ? make_userfault() : Result<UniqueFd>(Error());
+  if (!userfault.ok()) {
+    // Copies cannot wait for what is not there yet.
+    if (is_whole(request.image_file)) return {};
+    return Error{ErrorKind::unavailable, "snapshot: its image is still being read"};
+  }
+  AddressRanges content;
   for (const Mapping& mapping : request.image.mappings) {
     if (!is_lazy(mapping)) continue;
-    for (const PageRun& run : mapping.runs) content.push_back({run.start, run.end});
+    for (const PageRun& run : mapping.runs) content.add({run.start, run.end});
   }
-  RETURN_IF_ERROR(request.share_memory(*userfault, at_most(std::move(content), kPagerRangesMax)));
+  RETURN_IF_ERROR(request.share_memory(*userfault, content.all()));
   ASSIGN_OR_RETURN(input.userfault, move_up(*userfault, input.first_free));
   return {};
 }

@@ -29,7 +29,7 @@ struct RestoreRequest {
   const UniqueFd& image_file;  // the image in memory (image_memory.h)
   // Gives the process's userfaultfd and the pages that the image holds to whoever serves its faults (pager.h). Empty,
   // or where the kernel has no userfaultfd: lazy mappings are copied like all others.
-  std::function<Status(const UniqueFd& userfault, std::span<const AddressRange> content)> share_memory;
+  std::function<Status(const UniqueFd& userfault, const std::vector<AddressRange>& content)> share_memory;
   const UniqueFd& output;  // where the function's output goes from now on
   // Gets `running` in one write when every thread is about to go on, or the Step that failed.
   const UniqueFd& report;

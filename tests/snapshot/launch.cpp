@@ -140,9 +140,9 @@ Launched Launched::program(const std::vector<std::string>& command, Folders fold
 Launched Launched::clone_of(const Image& image, const ImageMemory& memory, const CloneOptions& options) {
   Launched launched;
   const UniqueFd& pager = pager_of_tests();
-  std::function<Status(const UniqueFd&, std::span<const AddressRange>)> share;
+  std::function<Status(const UniqueFd&, const std::vector<AddressRange>&)> share;
   if (!options.copied) {
-    share = [&](const UniqueFd& userfault, std::span<const AddressRange> content) {
+    share = [&](const UniqueFd& userfault, const std::vector<AddressRange>& content) {
       const int fds[] = {userfault.get(), memory.working_set.get()};
       return sandbox::send_message(pager, encode_pager_add(content), fds, sandbox::Wait::yes);
     };
