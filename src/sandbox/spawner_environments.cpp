@@ -223,23 +223,18 @@ void Spawner::handle_report(Environment& environment, std::span<const std::byte>
     return share_memory(environment, bytes.subspan(sizeof(kind)), std::move(fds));
   if (bytes.size() == sizeof(SetupReport)) {
     std::memcpy(&environment.setup, bytes.data(), sizeof(SetupReport));
-    environment.setup.text[sizeof(environment.setup.text) - 1] = '\0';
     if (environment.setup.kind == kReportPrepared && fds.size() == 1) {
       environment.network = std::move(fds.front());
       if (environment.state == State::preparing) environment.state = State::prepared;
     } else if (environment.setup.kind == kReportFinished) {
       environment.sockets = std::move(fds);
     } else {
-      environment.failure = internal_error(std::string("environment start, step ") + to_string(environment.setup.step) +
-                                           ": " + environment.setup.text);
+      environment.failure = error_of(environment.setup);
     }
     return;
   }
   if (bytes.size() == kFailedStepBytes) {
-    environment.failure = Error{ErrorKind::unavailable, "the snapshot could not be restored", "Snapshot.RestoreFailed"};
-    std::uint64_t words[2];
-    std::memcpy(words, bytes.data(), sizeof(words));
-    log::error("restore_step_failed system_call={} result={}", words[0] >> 32, static_cast<std::int64_t>(words[1]));
+    environment.failure = error_of_failed_step(bytes.first<kFailedStepBytes>());
     return;
   }
   thaw_stub_report report;

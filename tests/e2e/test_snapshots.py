@@ -440,6 +440,7 @@ def test_an_image_of_another_boot_found_by_a_restore_is_made_again(version):
     assert kit.get().status_code == 200
     assert "restore failed, starting by init" in kit.function.log()
     assert "another kernel, CPU or boot" in kit.function.log()
+    assert "Error Type: Snapshot.OtherMachine" in kit.function.log()
     harness.wait_for(lambda: kit.snapshot()["MadeAt"] not in ("", made_at), "another snapshot")
     kit.wait_zero()
     kit.get()
