@@ -92,7 +92,7 @@ class EnvironmentHost {
                             std::function<void(Result<std::vector<UniqueFd>>)> done) = 0;
   // Writes the snapshot of the environment's function to image, an empty writable file; the function goes on. The
   // environment must not be frozen by its Controls meanwhile. Errors: unsupported with what cannot be frozen;
-  // not_found.
+  // not_found; timeout after SpawnerOptions::freeze_s, when the function may have ended with its freeze.
   virtual void freeze(std::uint64_t id, UniqueFd image, bool strict_connections,
                       std::function<void(Result<Frozen>)> done) = 0;
   // Ends every process of the environment and clears what it was made of. on_exit follows, with reason destroyed.
