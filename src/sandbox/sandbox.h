@@ -82,7 +82,7 @@ struct Started {
 
 // Ownership: one per daemon; owns the connection to the spawner.
 // Threads: every method may be called from any thread; callbacks run on the client's own thread and must not block.
-// Errors: when the spawner dies, every pending callback gets `unavailable` and on_spawner_lost runs once.
+// Errors: when the spawner dies, on_spawner_lost runs once, and then every pending callback gets `unavailable`.
 class EnvironmentHost {
  public:
   virtual ~EnvironmentHost() = default;
