@@ -61,6 +61,10 @@ bool SnapshotMaker::has_snapshot(const model::FunctionRecord& version) {
   return version.config.snapshot && version.version != model::kLatestVersion;
 }
 
+bool SnapshotMaker::was_deleted(const model::FunctionRecord& version) const {
+  return pool_.exists_ && !pool_.exists_(version);
+}
+
 SnapshotMaker::Entry* SnapshotMaker::find_locked(const std::string& revision_id) {
   const auto found = entries_.find(revision_id);
   return found == entries_.end() ? nullptr : &found->second;
@@ -151,6 +155,8 @@ void SnapshotMaker::add(const RecordPointer& version) {
     entry.state = {.phase = VersionPhase::pending};
     entry.wanted_at = Clock::now();
   }
+  // Deleted between its publishing and here: forget() has come and gone, and will not come again.
+  if (was_deleted(*version)) return forget(*version);
   pump();
 }
 

@@ -107,6 +107,8 @@ class SnapshotMaker {
     std::uint64_t restores_failed = 0;
   };
   static bool has_snapshot(const model::FunctionRecord& version);
+  // By the catalog's word.
+  bool was_deleted(const model::FunctionRecord& version) const;
   Entry* find_locked(const std::string& revision_id);
   void load_one(const RecordPointer& version, const snapshot::StoredImage* image);
   void check_images();
