@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <set>
+#include <utility>
 
 #include "base/log.h"
 #include "pool/function_pool.h"
@@ -252,9 +253,15 @@ void SnapshotMaker::restore_failed(const model::FunctionRecord& version, const E
     const Verdict verdict = verdict_of(error);
     if (verdict == Verdict::suspect) ++entry->restores_failed_row;
     if (verdict != Verdict::bad && entry->restores_failed_row < kRestoresFailedMax) {
-      // Not every error says whose fault it was: the image itself tells.
+      // Not every error says whose fault it was: the image itself tells. Once for all that fail meanwhile.
+      if (std::exchange(entry->inspecting, true)) return;
       boost::asio::post(worker_, [this, record = entry->version] {
-        if (const Status good = inspect(record->revision_id); !good.ok()) condemn(*record, good.error());
+        const Status good = inspect(record->revision_id);
+        {
+          const std::lock_guard again(mutex_);
+          if (Entry* inspected = find_locked(record->revision_id)) inspected->inspecting = false;
+        }
+        if (!good.ok()) condemn(*record, good.error());
       });
       return;
     }

@@ -103,6 +103,7 @@ class SnapshotMaker {
     std::string making;
     unsigned failures = 0;  // of makings, and of images in use, since the last clone that served
     unsigned restores_failed_row = 0;
+    bool inspecting = false;
     std::uint64_t restores = 0;
     std::uint64_t restores_failed = 0;
   };
