@@ -26,6 +26,7 @@ using namespace std::chrono_literals;
 
 // What ending every environment may take at shutdown.
 constexpr auto kEnvironmentsEndMax = 10s;
+constexpr std::chrono::seconds kAnswersAfterLossMax{5};
 constexpr rlim_t kDescriptorsWanted = 65536;
 
 int fail(const Error& error) {
@@ -71,11 +72,6 @@ class Daemon {
     log_limits.file_bytes_max = config_.log_file_max_mb << 20;
     log_limits.total_bytes_max = config_.logs_max_mb << 20;
     ASSIGN_OR_RETURN(logs_, observe::FunctionLogs::open(data_folder_ + "/logs", log_limits));
-    spawner_.set_on_spawner_lost([this] {
-      log::error("spawner_lost");
-      spawner_lost_ = true;
-      ::kill(::getpid(), SIGTERM);
-    });
     pool::PoolLimits pool_limits;
     pool_limits.memory_bytes_max = config_.memory_max_mb << 20;
     pool_limits.starts_at_once_max = std::max(4U, 2 * std::thread::hardware_concurrency());
@@ -87,6 +83,12 @@ class Daemon {
           return pool::Package{std::move(held.folder), std::move(held.hold)};
         },
         pool_limits);
+    spawner_.set_on_spawner_lost([this] {
+      log::error("spawner_lost");
+      spawner_lost_ = true;
+      pool_->on_host_lost();
+      ::kill(::getpid(), SIGTERM);
+    });
     pool::SnapshotLimits snapshot_limits;
     ASSIGN_OR_RETURN(snapshots_, snapshot::SnapshotFolder::open(data_folder_ + "/snapshots"));
     snapshot_limits.disk_bytes_max = config_.snapshots_max_mb << 20;
@@ -141,14 +143,20 @@ class Daemon {
   int close() {
     const sigset_t signals = stop_signals();
     server_->stop_accepting();
-    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(config_.drain_s);
-    while (server_->connections() > 0 && std::chrono::steady_clock::now() < until && !spawner_lost_) {
+    const auto began = std::chrono::steady_clock::now();
+    // Without the spawner there is no function either: every request has its answer, which only must be sent.
+    const auto wait_max = [&] {
+      const std::chrono::seconds drain(config_.drain_s);
+      return spawner_lost_ ? std::min(drain, kAnswersAfterLossMax) : drain;
+    };
+    while (server_->connections() > 0 && std::chrono::steady_clock::now() < began + wait_max()) {
       const timespec pause{0, 10'000'000};
       if (::sigtimedwait(&signals, nullptr, &pause) > 0) break;
     }
     const std::size_t cut = server_->connections();
     server_->cut_off();
-    const bool ended = pool_->stop(kEnvironmentsEndMax);
+    // With the spawner went the word of their ends.
+    const bool ended = pool_->stop(spawner_lost_ ? std::chrono::milliseconds(0) : kEnvironmentsEndMax);
     const Status cleared = spawner_.shut_down(kEnvironmentsEndMax);
     logs_->flush();
     loops_.stop();

@@ -217,8 +217,8 @@ http::Task<Status> ControlApi::receive_upload(http::Exchange& exchange, const st
 http::Task<Status> ControlApi::remove(http::Exchange& exchange, const std::string& name) {
   const auto record = catalog_.find(name);
   if (record == nullptr) co_return no_function(name);
-  const auto versions = catalog_.versions(name);
   Status removed = co_await http::off_loop(workers_, exchange.loop(), [&] {
+    const auto versions = catalog_.versions(name);
     Status status = catalog_.remove(name);
     if (!status.ok()) return status;
     pool_.forget(*record);

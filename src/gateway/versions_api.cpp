@@ -139,8 +139,8 @@ http::Task<Status> ControlApi::remove_version(http::Exchange& exchange, const st
     co_return invalid_argument(
         "Qualifier must be the number of a version: $LATEST goes with its function, an alias is deleted as an alias");
   }
-  const auto record = catalog_.find({name, qualifier}, 1);
   const Status removed = co_await http::off_loop(workers_, exchange.loop(), [&] {
+    const auto record = catalog_.find({name, qualifier}, 1);
     Status status = catalog_.remove_version(name, *number);
     if (status.ok() && record != nullptr) pool_.forget(*record);
     return status;

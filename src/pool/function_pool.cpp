@@ -108,6 +108,8 @@ void FunctionPool::lend_to_waiters(std::unique_lock<std::mutex> lock) {
 }
 
 void FunctionPool::pump() {
+  // Also when the spawner is lost: a start that fails would be tried again for ever.
+  if (pool_.stopping_) return fail_waiters({ErrorKind::unavailable, "Thaw is shutting down"});
   lend_to_waiters(std::unique_lock(mutex_));
   for (;;) {
     {

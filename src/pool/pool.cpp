@@ -237,6 +237,11 @@ PoolView Pool::view() {
   return view;
 }
 
+void Pool::on_host_lost() {
+  stopping_ = true;
+  for (const auto& functions : all()) functions->stop();
+}
+
 bool Pool::stop(std::chrono::milliseconds wait_max) {
   stopping_ = true;
   for (const auto& functions : all()) functions->stop();

@@ -206,6 +206,8 @@ class Pool {
   void forget(const model::FunctionRecord& version);
   FunctionView view(PoolKeyView version);
   PoolView view();
+  // Nothing can be started any more: those who wait get `unavailable` at once, and so does whoever comes.
+  void on_host_lost();
   // Ends every environment; true when all were gone in time.
   bool stop(std::chrono::milliseconds wait_max);
 

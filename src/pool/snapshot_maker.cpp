@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <set>
+#include <utility>
 
 #include "base/log.h"
 #include "pool/function_pool.h"
@@ -17,21 +18,30 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Restores that fail for a reason that may pass (no memory for the moment, a hook that did not reach its database) do
-// not condemn an image; so many in a row do.
+// So many in a row condemn an image, when each may have been its fault.
 constexpr unsigned kRestoresFailedMax = 3;
 // A version whose image was removed for room, and which is called all the time, does not drive the others out at once.
 constexpr auto kRemadeAfterRemovalMin = 10s;
 
-// Whether the image would fail each time.
-bool condemns(const Error& error) {
+// What a restore that failed says of its image.
+enum class Verdict : std::uint8_t {
+  good,     // nothing: Thaw or the machine lacks something for the moment, or cannot start anything
+  suspect,  // a clone that crashed, a hook that failed: it may have been the outside world's fault
+  bad,      // it fails each time, here
+};
+
+Verdict verdict_of(const Error& error) {
   switch (error.kind) {
     case ErrorKind::unsupported:
     case ErrorKind::corrupt:
     case ErrorKind::not_found:
-      return true;
+      return Verdict::bad;
+    case ErrorKind::function_failed:
+      return error.code == "Function.OutOfMemory" ? Verdict::bad : Verdict::suspect;
+    case ErrorKind::internal:
+      return error.code == "Snapshot.RestoreFailed" ? Verdict::suspect : Verdict::good;
     default:
-      return error.code == "Snapshot.RestoreFailed" || error.code == "Function.OutOfMemory";
+      return Verdict::good;
   }
 }
 
@@ -53,6 +63,10 @@ SnapshotMaker::~SnapshotMaker() {
 
 bool SnapshotMaker::has_snapshot(const model::FunctionRecord& version) {
   return version.config.snapshot && version.version != model::kLatestVersion;
+}
+
+bool SnapshotMaker::was_deleted(const model::FunctionRecord& version) const {
+  return pool_.exists_ && !pool_.exists_(version);
 }
 
 SnapshotMaker::Entry* SnapshotMaker::find_locked(const std::string& revision_id) {
@@ -145,6 +159,8 @@ void SnapshotMaker::add(const RecordPointer& version) {
     entry.state = {.phase = VersionPhase::pending};
     entry.wanted_at = Clock::now();
   }
+  // Deleted between its publishing and here: forget() has come and gone, and will not come again.
+  if (was_deleted(*version)) return forget(*version);
   pump();
 }
 
@@ -247,10 +263,20 @@ void SnapshotMaker::restore_failed(const model::FunctionRecord& version, const E
     ++entry->restores_failed;
     // Of a burst each restore fails; the first has dropped the image.
     if (entry->image_bytes == 0) return;
-    if (++entry->restores_failed_row < kRestoresFailedMax && !condemns(error)) {
-      // Not every error says whose fault it was: the image itself tells.
+    // What fails because everything ends says nothing.
+    if (pool_.stopping_) return;
+    const Verdict verdict = verdict_of(error);
+    if (verdict == Verdict::suspect) ++entry->restores_failed_row;
+    if (verdict != Verdict::bad && entry->restores_failed_row < kRestoresFailedMax) {
+      // Not every error says whose fault it was: the image itself tells. Once for all that fail meanwhile.
+      if (std::exchange(entry->inspecting, true)) return;
       boost::asio::post(worker_, [this, record = entry->version] {
-        if (const Status good = inspect(record->revision_id); !good.ok()) condemn(*record, good.error());
+        const Status good = inspect(record->revision_id);
+        {
+          const std::lock_guard again(mutex_);
+          if (Entry* inspected = find_locked(record->revision_id)) inspected->inspecting = false;
+        }
+        if (!good.ok()) condemn(*record, good.error());
       });
       return;
     }

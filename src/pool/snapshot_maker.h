@@ -104,10 +104,13 @@ class SnapshotMaker {
     std::string making;
     unsigned failures = 0;  // of makings, and of images in use, since the last clone that served
     unsigned restores_failed_row = 0;
+    bool inspecting = false;
     std::uint64_t restores = 0;
     std::uint64_t restores_failed = 0;
   };
   static bool has_snapshot(const model::FunctionRecord& version);
+  // By the catalog's word.
+  bool was_deleted(const model::FunctionRecord& version) const;
   Entry* find_locked(const std::string& revision_id);
   void load_one(const RecordPointer& version, const snapshot::StoredImage* image);
   void check_images();

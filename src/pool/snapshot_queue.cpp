@@ -132,6 +132,8 @@ void SnapshotMaker::settle(const RecordPointer& version, MakingOutcome& outcome)
   // Interrupted: what was known before stands, and the next daemon goes on from there.
   if (outcome.failure && pool_.stopping_) return;
   if (outcome.failure) on_failure(version, outcome);
+  // Who deleted it may have looked before it was published, and have told nobody.
+  if (was_deleted(*version)) return forget(*version);
   bool gone = false;
   std::optional<model::VersionState> state;
   {
@@ -210,6 +212,13 @@ void SnapshotMaker::append_log(const RecordPointer& version, const std::string& 
 void SnapshotMaker::save(const std::string& revision_id, const model::VersionState& state) {
   if (const Status saved = folder_.save_state(revision_id, model::to_json(state)); !saved.ok())
     log::warn("version_state_not_saved revision={} error=\"{}\"", revision_id, saved.error().message);
+  // Deleted while it was written: forget() may have come between.
+  bool gone = false;
+  {
+    const std::lock_guard lock(mutex_);
+    gone = find_locked(revision_id) == nullptr;
+  }
+  if (gone) folder_.forget(revision_id);
 }
 
 }  // namespace thaw::pool

@@ -39,6 +39,7 @@ constexpr rlim_t kStackBytes = 8 << 20;
 constexpr std::string_view kOomScoreAdjust = "300";
 // Clear of the numbers 0 to 3, which are given out last.
 constexpr int kParkedFd = 64;
+constexpr std::string_view kRestoreFailed = "Snapshot.RestoreFailed";
 
 // Places in /proc that tell about the machine: those that only root can open are covered too, in depth.
 constexpr const char* kMaskedFiles[] = {"/proc/kcore",       "/proc/keys",         "/proc/key-users",
@@ -47,6 +48,12 @@ constexpr const char* kMaskedFiles[] = {"/proc/kcore",       "/proc/keys",      
                                         "/proc/cmdline",     "/proc/latency_stats"};
 constexpr const char* kMaskedFolders[] = {"/proc/acpi", "/proc/bus",    "/proc/irq",
                                           "/proc/fs",   "/proc/driver", "/proc/scsi"};
+
+void copy_text(std::string_view text, std::span<char> into) {
+  const std::size_t size = std::min(text.size(), into.size() - 1);
+  std::memcpy(into.data(), text.data(), size);
+  into[size] = '\0';
+}
 
 std::uint64_t now_us() {
   timespec now{};
@@ -104,8 +111,7 @@ class Setup {
 
   [[noreturn]] void fail(const Error& error) {
     report_.kind = kReportFailed;
-    const std::size_t size = std::min(error.message.size(), sizeof(report_.text) - 1);
-    std::memcpy(report_.text, error.message.data(), size);
+    copy_text(error.message, report_.text);
     send({});
     ::_exit(125);
   }
@@ -343,8 +349,9 @@ void Setup::restore() {
                        .failed =
                            [this](const Error& error) {
                              report_.kind = kReportFailed;
-                             const std::size_t size = std::min(error.message.size(), sizeof(report_.text) - 1);
-                             std::memcpy(report_.text, error.message.data(), size);
+                             report_.error_kind = static_cast<std::uint32_t>(error.kind);
+                             copy_text(error.code.empty() ? kRestoreFailed : error.code, report_.code);
+                             copy_text(error.message, report_.text);
                              return std::string(reinterpret_cast<const char*>(&report_), sizeof(report_));
                            },
                        .user = plan_.uid,
@@ -396,6 +403,32 @@ const char* to_string(SetupStep step) {
       return "stub";
   }
   return "?";
+}
+
+Error error_of(SetupReport report) {
+  report.code[sizeof(report.code) - 1] = '\0';
+  report.text[sizeof(report.text) - 1] = '\0';
+  if (report.code[0] == '\0' || report.error_kind > static_cast<std::uint32_t>(ErrorKind::internal))
+    return internal_error(std::string("environment start, step ") + to_string(report.step) + ": " + report.text);
+  return {static_cast<ErrorKind>(report.error_kind), report.text, report.code};
+}
+
+Error error_of_failed_step(std::span<const std::byte, kFailedStepBytes> step) {
+  std::uint64_t words[2];
+  std::memcpy(words, step.data(), sizeof(words));
+  const auto result = static_cast<std::int64_t>(words[1]);
+  const std::string what = "the snapshot could not be restored: system call " + std::to_string(words[0] >> 32);
+  if (result >= 0) {
+    // It did, but not all that it was to do: pages that are not there.
+    return {ErrorKind::corrupt, what + " returned " + std::to_string(result), std::string(kRestoreFailed)};
+  }
+  const auto number = static_cast<int>(-result);
+  Error error = sys::errno_error(what, number);
+  error.code = kRestoreFailed;
+  // What is short may be there the next time; a call that is refused for another reason always will be.
+  const bool passes = number == EAGAIN || number == EMFILE || number == ENFILE || number == EINTR;
+  if (error.kind == ErrorKind::internal && !passes) error.kind = ErrorKind::unsupported;
+  return error;
 }
 
 Result<UniqueFd> clone_read_only(const UniqueFd& folder) {

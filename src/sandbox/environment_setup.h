@@ -15,7 +15,9 @@
 #include <linux/filter.h>
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -52,8 +54,17 @@ struct SetupReport {
   std::uint32_t kind = 0;
   SetupStep step = SetupStep::cgroup;
   std::uint32_t step_us[kSetupSteps] = {};
-  char text[160] = {};  // of a failure; ends with a NUL
+  // Of a failure; both texts end with a NUL. Only a restore that fails has a code: then the kind says whether the image
+  // is to blame. Whatever else fails does so for every function, and is `internal`.
+  std::uint32_t error_kind = static_cast<std::uint32_t>(ErrorKind::internal);
+  char code[32] = {};
+  char text[216] = {};
 };
+static_assert(sizeof(SetupReport) != kFailedStepBytes, "the spawner tells them apart by their size");
+// The error of a report that says failed; what it holds is checked.
+Error error_of(SetupReport report);
+// The same of the bytes that a restore leaves when it fails after there is no way back.
+Error error_of_failed_step(std::span<const std::byte, kFailedStepBytes> step);
 
 // What the spawner sends to a process that waits: the bytes of the start request, as decode_request has accepted them,
 // with these descriptors. The folders are detached mounts (clone_read_only). The engine comes only where there is one;

@@ -82,7 +82,7 @@ struct Started {
 
 // Ownership: one per daemon; owns the connection to the spawner.
 // Threads: every method may be called from any thread; callbacks run on the client's own thread and must not block.
-// Errors: when the spawner dies, every pending callback gets `unavailable` and on_spawner_lost runs once.
+// Errors: when the spawner dies, on_spawner_lost runs once, and then every pending callback gets `unavailable`.
 class EnvironmentHost {
  public:
   virtual ~EnvironmentHost() = default;
@@ -92,7 +92,7 @@ class EnvironmentHost {
                             std::function<void(Result<std::vector<UniqueFd>>)> done) = 0;
   // Writes the snapshot of the environment's function to image, an empty writable file; the function goes on. The
   // environment must not be frozen by its Controls meanwhile. Errors: unsupported with what cannot be frozen;
-  // not_found.
+  // not_found; timeout after SpawnerOptions::freeze_s, when the function may have ended with its freeze.
   virtual void freeze(std::uint64_t id, UniqueFd image, bool strict_connections,
                       std::function<void(Result<Frozen>)> done) = 0;
   // Ends every process of the environment and clears what it was made of. on_exit follows, with reason destroyed.

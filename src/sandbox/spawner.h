@@ -63,6 +63,7 @@ class Spawner {
     std::uint64_t serial = 0;  // of the start
     Clock::time_point began;
     std::uint32_t cpu_milli = 0;
+    std::uint64_t memory_bytes = 0;
     std::vector<UniqueFd> sockets;
     bool answered = false;   // the start
     bool destroyed = false;  // by request
@@ -78,10 +79,12 @@ class Spawner {
     std::vector<UniqueFd> fds;
   };
 
-  // A freeze, in a process of its own, which answers by itself unless it dies.
+  // A freeze, in a process of its own, which answers by itself unless it dies or takes too long.
   struct Freeze {
     std::uint64_t serial = 0;
     std::uint64_t id = 0;
+    Clock::time_point deadline;
+    bool overdue = false;  // answered and killed; kept until it has ended, which it may be slow to do
   };
 
   Spawner(const SpawnerOptions& options, ProcessImages& images) : options_(options), images_(images) {}
@@ -107,6 +110,8 @@ class Spawner {
   void freeze(const protocol::Request& request, const UniqueFd& image);
   Result<pid_t> launch_freeze(const protocol::Request& request, const UniqueFd& image);
   void answer_frozen(const Freeze& freeze, const Result<Frozen>& outcome);
+  // A function that is held at that moment ends with its freeze (PTRACE_O_EXITKILL).
+  void end_overdue_freezes(Clock::time_point now);
   Result<std::vector<UniqueFd>> sockets_in(const UniqueFd& network, std::uint32_t count);
 
   // The pager: a process without privileges that serves the page faults of restored functions.

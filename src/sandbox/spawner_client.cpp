@@ -39,6 +39,9 @@ struct SpawnerClient::State {
   void read_replies();
   void handle(const protocol::Reply& reply, std::vector<UniqueFd> fds);
   void lose();
+  // Whether an error of send() is all that the request gets. When the other end is gone, the reader finds out too, and
+  // answers everything that is pending: the word of the loss comes first.
+  static bool is_refusal(const Error& error) { return error.kind != ErrorKind::unavailable; }
   template <class Done>
   Done take(std::unordered_map<std::uint64_t, Done>& pending, std::uint64_t serial);
   template <class Done>
@@ -69,8 +72,14 @@ void SpawnerClient::set_on_exit(std::function<void(ExitInfo)> on_exit) {
 }
 
 void SpawnerClient::set_on_spawner_lost(std::function<void()> on_spawner_lost) {
-  const std::lock_guard lock(state_->mutex);
-  state_->on_spawner_lost = std::move(on_spawner_lost);
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (!state_->lost) {
+      state_->on_spawner_lost = std::move(on_spawner_lost);
+      return;
+    }
+  }
+  on_spawner_lost();
 }
 
 template <class Done>
@@ -113,7 +122,8 @@ void SpawnerClient::start(EnvironmentSpec spec, StartDone done) {
   if (!spec.package.valid() || !spec.output.valid()) return refuse(invalid_argument("a start needs both descriptors"));
   std::vector<int> fds{spec.package.get(), spec.output.get()};
   if (spec.image.valid()) fds.insert(fds.end(), {spec.image.get(), spec.working_set.get()});
-  if (const Status sent = state_->send(*bytes, fds); !sent.ok()) refuse(sent.error());
+  if (const Status sent = state_->send(*bytes, fds); !sent.ok() && State::is_refusal(sent.error()))
+    refuse(sent.error());
 }
 
 void SpawnerClient::make_sockets(std::uint64_t id, std::uint32_t count, SocketsDone done) {
@@ -122,7 +132,7 @@ void SpawnerClient::make_sockets(std::uint64_t id, std::uint32_t count, SocketsD
   const auto serial = state_->add(state_->sockets, std::move(done));
   if (!serial.ok()) return copy(serial.error());
   const Status sent = state_->send(protocol::encode_make_sockets(*serial, id, count), {});
-  if (sent.ok()) return;
+  if (sent.ok() || !State::is_refusal(sent.error())) return;
   if (const SocketsDone mine = state_->take(state_->sockets, *serial)) mine(sent.error());
 }
 
@@ -133,7 +143,7 @@ void SpawnerClient::freeze(std::uint64_t id, UniqueFd image, bool strict_connect
   if (!serial.ok()) return copy(serial.error());
   const int fds[] = {image.get()};
   const Status sent = state_->send(protocol::encode_freeze(*serial, id, strict_connections), fds);
-  if (sent.ok()) return;
+  if (sent.ok() || !State::is_refusal(sent.error())) return;
   if (const FreezeDone mine = state_->take(state_->freezes, *serial)) mine(sent.error());
 }
 
@@ -205,10 +215,11 @@ void SpawnerClient::State::lose() {
     lost_freezes.swap(freezes);
     if (!closing) call = on_spawner_lost;
   }
+  // First, so that whoever gets an error knows that trying again is of no use.
+  if (call) call();
   for (const auto& [serial, done] : lost_starts) done(gone());
   for (const auto& [serial, done] : lost_sockets) done(gone());
   for (const auto& [serial, done] : lost_freezes) done(gone());
-  if (call) call();
 }
 
 Status SpawnerClient::shut_down(std::chrono::milliseconds wait_max) {

@@ -49,7 +49,8 @@ class SpawnerClient final : public EnvironmentHost {
               std::function<void(Result<Frozen>)> done) override;
   void destroy(std::uint64_t id) override;
   void set_on_exit(std::function<void(ExitInfo)> on_exit) override;
-  // Runs once if the spawner ends before it is told to. Set it before the first start.
+  // Runs once if the spawner ends before it is told to, also when it has ended already; before anything that is pending
+  // fails. Set it before the first start.
   void set_on_spawner_lost(std::function<void()> on_spawner_lost);
 
   // Closes the connection: the spawner ends every environment, removes what they were made of, and ends. Waits for

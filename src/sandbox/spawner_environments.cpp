@@ -87,6 +87,7 @@ Status Spawner::assign(const protocol::Request& request, std::string_view bytes,
   environment->id = request.id;
   environment->serial = request.serial;
   environment->cpu_milli = request.start.cpu_milli;
+  environment->memory_bytes = request.start.memory_bytes;
   environment->state = State::starting;
   environment->began = began;
   environment->output_pipe = output.st_ino;
@@ -223,23 +224,18 @@ void Spawner::handle_report(Environment& environment, std::span<const std::byte>
     return share_memory(environment, bytes.subspan(sizeof(kind)), std::move(fds));
   if (bytes.size() == sizeof(SetupReport)) {
     std::memcpy(&environment.setup, bytes.data(), sizeof(SetupReport));
-    environment.setup.text[sizeof(environment.setup.text) - 1] = '\0';
     if (environment.setup.kind == kReportPrepared && fds.size() == 1) {
       environment.network = std::move(fds.front());
       if (environment.state == State::preparing) environment.state = State::prepared;
     } else if (environment.setup.kind == kReportFinished) {
       environment.sockets = std::move(fds);
     } else {
-      environment.failure = internal_error(std::string("environment start, step ") + to_string(environment.setup.step) +
-                                           ": " + environment.setup.text);
+      environment.failure = error_of(environment.setup);
     }
     return;
   }
   if (bytes.size() == kFailedStepBytes) {
-    environment.failure = Error{ErrorKind::unavailable, "the snapshot could not be restored", "Snapshot.RestoreFailed"};
-    std::uint64_t words[2];
-    std::memcpy(words, bytes.data(), sizeof(words));
-    log::error("restore_step_failed system_call={} result={}", words[0] >> 32, static_cast<std::int64_t>(words[1]));
+    environment.failure = error_of_failed_step(bytes.first<kFailedStepBytes>());
     return;
   }
   thaw_stub_report report;
@@ -294,7 +290,8 @@ void Spawner::reap() {
       continue;
     }
     if (const auto freeze = freezes_.find(pid); freeze != freezes_.end()) {
-      if (status != 0) answer_frozen(freeze->second, internal_error("the freeze was interrupted"));
+      if (status != 0 && !freeze->second.overdue)
+        answer_frozen(freeze->second, internal_error("the freeze was interrupted"));
       freezes_.erase(freeze);
       continue;
     }
@@ -371,12 +368,16 @@ int Spawner::next_wait_ms() const {
   for (const auto& [slot, environment] : live_) {
     if (is_timed(*environment)) next = std::min(next, environment->look_again);
   }
+  for (const auto& [pid, freeze] : freezes_) {
+    if (!freeze.overdue) next = std::min(next, freeze.deadline);
+  }
   const auto wait = std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now()).count();
   return static_cast<int>(std::clamp<long long>(wait, 0, kWaitMaxMs));
 }
 
 void Spawner::run_due() {
   const Clock::time_point now = Clock::now();
+  end_overdue_freezes(now);
   std::vector<std::uint32_t> due;
   for (const auto& [slot, environment] : live_) {
     if (is_timed(*environment) && environment->look_again <= now) due.push_back(slot);

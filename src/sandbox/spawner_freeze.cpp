@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::size_t kFreezesMax = 4;
 constexpr std::size_t kChildrenBytesMax = 4096;
+// What even a slow disk takes in a second; a freeze gets the time for all memory that its function may have.
+constexpr std::uint64_t kBytesASecondMin = 100'000'000;
 
 protocol::FrozenBody body_of(const Result<Frozen>& outcome) {
   protocol::FrozenBody body;
@@ -52,8 +54,19 @@ void Spawner::answer_frozen(const Freeze& freeze, const Result<Frozen>& outcome)
 
 void Spawner::freeze(const protocol::Request& request, const UniqueFd& image) {
   const auto worker = launch_freeze(request, image);
-  if (!worker.ok()) return answer_frozen({request.serial, request.id}, worker.error());
-  freezes_[*worker] = {request.serial, request.id};
+  if (!worker.ok()) return answer_frozen({.serial = request.serial, .id = request.id, .deadline = {}}, worker.error());
+  const Environment& environment = *live_.at(slot_of_id_.at(request.id));
+  const std::chrono::seconds allowed(options_.freeze_s + environment.memory_bytes / kBytesASecondMin);
+  freezes_[*worker] = {.serial = request.serial, .id = request.id, .deadline = Clock::now() + allowed};
+}
+
+void Spawner::end_overdue_freezes(Clock::time_point now) {
+  for (auto& [pid, freeze] : freezes_) {
+    if (freeze.overdue || freeze.deadline > now) continue;
+    freeze.overdue = true;
+    ::kill(pid, SIGKILL);
+    answer_frozen(freeze, Error{ErrorKind::timeout, "the freeze took too long and was ended"});
+  }
 }
 
 Result<pid_t> Spawner::launch_freeze(const protocol::Request& request, const UniqueFd& image) {

@@ -56,6 +56,7 @@ std::vector<std::string> to_arguments(const SpawnerOptions& options, int socket_
           "--uid-base=" + std::to_string(options.uid_base != 0 ? options.uid_base : uid_base_for(options.cgroup_name)),
           "--slots-max=" + std::to_string(options.slots_max),
           "--prepared=" + std::to_string(options.prepared),
+          "--freeze-s=" + std::to_string(options.freeze_s),
           "--log-level=" + options.log_level};
 }
 
@@ -84,6 +85,8 @@ Result<SpawnerArguments> parse_arguments(const std::vector<std::string>& argumen
       good = parse_number(value, options.slots_max) && options.slots_max >= 1 && options.slots_max <= kSlotsMaxLimit;
     } else if (name == "--prepared") {
       good = parse_number(value, options.prepared) && options.prepared <= kPreparedMax;
+    } else if (name == "--freeze-s") {
+      good = parse_number(value, options.freeze_s) && options.freeze_s <= kFreezeSecondsMax;
     } else if (name == "--log-level") {
       options.log_level = value;
     } else {

@@ -22,6 +22,8 @@ inline constexpr std::uint32_t kSlotsMaxDefault = 2048;
 inline constexpr std::uint32_t kSlotsMaxLimit = 4096;
 inline constexpr std::uint32_t kPreparedDefault = 4;
 inline constexpr std::uint32_t kPreparedMax = 256;
+inline constexpr std::uint32_t kFreezeSecondsDefault = 120;
+inline constexpr std::uint32_t kFreezeSecondsMax = 86'400;
 
 struct SpawnerOptions {
   std::string spawner_path;   // the program thaw-spawner
@@ -34,6 +36,8 @@ struct SpawnerOptions {
   // Environments kept prepared for the next starts: each waits with its namespaces made and its cgroups joined, about
   // 1 MB of kernel and process memory. 0: every start prepares its own.
   std::uint32_t prepared = kPreparedDefault;
+  // A freeze may take so long, and a second more for each 100 MB that its function may have; then it is ended.
+  std::uint32_t freeze_s = kFreezeSecondsDefault;
   std::string log_level = "info";
 };
 

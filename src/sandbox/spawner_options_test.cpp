@@ -14,6 +14,7 @@ TEST(SpawnerOptions, ArgumentsComeBackAsTheyWereGiven) {
   options.uid_base = 200000;
   options.slots_max = 17;
   options.prepared = 3;
+  options.freeze_s = 7;
   options.log_level = "debug";
   const auto parsed = parse_arguments(to_arguments(options, 9));
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;

@@ -82,7 +82,10 @@ void Spawner::pager_gone() {
   pager_socket_.reset();
   if (!closing_) log::error("pager_ended");
   for (const auto& [slot, environment] : live_) {
-    if (environment->memory.valid()) end(*environment);
+    if (!environment->memory.valid()) continue;
+    if (!environment->failure)
+      environment->failure = Error{ErrorKind::unavailable, "the process that serves page faults has ended"};
+    end(*environment);
   }
 }
 

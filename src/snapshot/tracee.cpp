@@ -181,7 +181,9 @@ Status Tracee::read_memory(std::uint64_t address, std::span<std::byte> into) con
   while (!into.empty()) {
     const ssize_t count = ::pread(memory_.get(), into.data(), into.size(), static_cast<off_t>(address));
     if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) return sys::errno_error("read the memory of a process");
+    if (count < 0) return sys::errno_error("read the memory of a process");
+    // Memory that is not there is EIO; nothing at all is that of a process without memory.
+    if (count == 0) return Error{ErrorKind::not_found, "the process has ended"};
     address += static_cast<std::uint64_t>(count);
     into = into.subspan(static_cast<std::size_t>(count));
   }

@@ -38,6 +38,7 @@ class Tracee {
   pid_t pid() const { return pid_; }
   std::span<const Stopped> threads() const { return threads_; }  // the leader first
 
+  // Errors: not_found when the process has ended.
   Status read_memory(std::uint64_t address, std::span<std::byte> into) const;
   // The system call's result, negative errno included.
   Result<std::int64_t> call(const Stopped& thread, long number, std::uint64_t a = 0, std::uint64_t b = 0,

@@ -440,6 +440,7 @@ def test_an_image_of_another_boot_found_by_a_restore_is_made_again(version):
     assert kit.get().status_code == 200
     assert "restore failed, starting by init" in kit.function.log()
     assert "another kernel, CPU or boot" in kit.function.log()
+    assert "Error Type: Snapshot.OtherMachine" in kit.function.log()
     harness.wait_for(lambda: kit.snapshot()["MadeAt"] not in ("", made_at), "another snapshot")
     kit.wait_zero()
     kit.get()
@@ -532,6 +533,49 @@ def test_deleting_versions_while_they_are_frozen_leaves_nothing_that_works_on(ve
     harness.wait_for(lambda: kit.daemon.status()["Snapshots"]["Making"] == 0, "the end of all makings")
     kit.wait_zero()
     assert not list((kit.daemon.data / "snapshots").iterdir())
+
+
+def assert_no_making_and_no_file(kit):
+    def over():
+        totals = kit.daemon.status()["Snapshots"]
+        return totals["Making"] == 0 and totals["Pending"] == 0
+
+    harness.wait_for(over, "the end of all makings")
+    kit.wait_zero()
+    assert not list((kit.daemon.data / "snapshots").iterdir())
+
+
+def test_deleting_versions_at_any_step_of_their_making_leaves_no_file(version):
+    kit = version("kit")
+
+    def reached(step):
+        snapshot = kit.snapshot()
+        return snapshot["Making"].startswith(step) or snapshot["MadeAt"]
+
+    for step in ["waiting", "init", "freeze", "trial restore"] * 3:
+        assert kit.daemon.request("DELETE", f"/2015-03-31/functions/kit?Qualifier={kit.number}").status_code == 204
+        kit.publish()
+        harness.wait_for(lambda: reached(step), step, every_s=0)
+    assert kit.daemon.request("DELETE", f"/2015-03-31/functions/kit?Qualifier={kit.number}").status_code == 204
+    assert_no_making_and_no_file(kit)
+
+
+def test_a_version_deleted_before_its_publisher_has_heard_of_it_is_not_made(version):
+    kit = version("kit")
+    assert kit.daemon.request("DELETE", "/2015-03-31/functions/kit?Qualifier=1").status_code == 204
+
+    def delete(number):
+        with harness.requests.Session() as http:
+            http.trust_env = False
+            url = f"{kit.daemon.url}/2015-03-31/functions/kit?Qualifier={number}"
+            harness.wait_for(lambda: http.delete(url, timeout=60).status_code == 204, "it to be deleted", every_s=0)
+
+    for number in range(2, 32):
+        with concurrent.futures.ThreadPoolExecutor(1) as clients:
+            deleted = clients.submit(delete, number)
+            kit.publish()
+            deleted.result()
+    assert_no_making_and_no_file(kit)
 
 
 def test_requests_while_a_version_is_deleted_bring_nothing_back(version):

@@ -35,6 +35,7 @@ void SpawnerFixture::launch() {
   options.engine_folder = THAW_BINARY_DIR "/bin";
   options.cgroup_name = cgroup_name_;
   options.slots_max = 256;
+  options.freeze_s = freeze_s_;
   options.log_level = ::getenv("THAW_TEST_LOG") != nullptr ? ::getenv("THAW_TEST_LOG") : "warn";
   auto launched = launch_spawner(options);
   ASSERT_TRUE(launched.ok()) << launched.error().message;

@@ -62,6 +62,7 @@ class SpawnerFixture : public testing::Test {
   std::unique_ptr<SpawnerClient> host_;
   pid_t keeper_ = -1;
   std::string cgroup_name_;
+  std::uint32_t freeze_s_ = kFreezeSecondsDefault;  // of the next launch()
   ExitInfo exit_;
   std::uint64_t id_next_ = 1;
 

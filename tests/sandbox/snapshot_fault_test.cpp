@@ -137,6 +137,20 @@ class SnapshotFaultTest : public SpawnerFixture {
     return -1;
   }
 
+  // The function of the only environment that runs one, as the host sees it.
+  pid_t function_of(const Running& /*running*/) const {
+    const std::vector<pid_t> processes = host_processes();
+    return processes.size() < 2 ? -1 : processes[1];
+  }
+
+  static bool is_traced(pid_t pid) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/status");
+    for (std::string text; std::getline(file, text);) {
+      if (text.starts_with("TracerPid:")) return text.find_first_of("123456789") != std::string::npos;
+    }
+    return false;
+  }
+
   bool freezes_are_over() const {
     const std::vector<pid_t> children = children_of(spawner());
     return std::none_of(children.begin(), children.end(),
@@ -179,6 +193,48 @@ TEST_F(SnapshotFaultTest, AKilledFreezeIsAnsweredAndItsFunctionNeverRunsOnWrongl
   EXPECT_GT(killed, 0) << "no freeze was seen";
   EXPECT_TRUE(eventually([&] { return freezes_are_over(); }));
   EXPECT_TRUE(busy_image().valid());
+}
+
+TEST_F(SnapshotFaultTest, AFreezeThatHangsIsEndedAtItsDeadlineWithTheFunctionThatItHolds) {
+  ASSERT_TRUE(host_->shut_down(kPatience).ok());
+  host_.reset();
+  freeze_s_ = 1;
+  launch();
+  const Running function = start_busy();  // 256 MB: two seconds more
+  const UniqueFd image = new_file();
+  auto frozen = begin_freeze(function.id, image);
+  const pid_t worker = freeze_worker(frozen);
+  ASSERT_GT(worker, 0) << "no freeze was seen";
+  // Once it holds the function, so that nobody but the deadline can set it free.
+  ASSERT_TRUE(eventually([&] { return is_traced(function_of(function)); }));
+  ASSERT_EQ(::kill(worker, SIGSTOP), 0);
+  ASSERT_EQ(frozen.wait_for(kPatience), std::future_status::ready) << "the freeze is never answered";
+  const auto outcome = frozen.get();
+  ASSERT_FALSE(outcome.ok());
+  EXPECT_EQ(outcome.error().kind, ErrorKind::timeout) << outcome.error().message;
+  wait_exit(function.id);
+  EXPECT_TRUE(eventually([&] { return freezes_are_over(); }));
+  freeze_s_ = kFreezeSecondsDefault;
+  EXPECT_TRUE(busy_image().valid());
+}
+
+TEST_F(SnapshotFaultTest, AnImageOfAnotherMachineIsRefusedAsThat) {
+  const UniqueFd image = busy_image();
+  auto described = snapshot::read_image(image);
+  ASSERT_TRUE(described.ok());
+  // The same image, said to be of another kernel.
+  const UniqueFd other = new_file();
+  snapshot::ImageWriter writer(other, 1);
+  described->fingerprint.kernel = "another";
+  described->pages_bytes = 0;
+  for (auto& mapping : described->mappings) mapping.runs.clear();
+  ASSERT_TRUE(writer.finish(*described).ok());
+  Coming coming = begin_thaw(loaded(other));
+  ASSERT_EQ(coming.started.wait_for(kPatience), std::future_status::ready);
+  const auto started = coming.started.get();
+  ASSERT_FALSE(started.ok());
+  EXPECT_EQ(started.error().kind, ErrorKind::unsupported) << started.error().message;
+  EXPECT_EQ(started.error().code, "Snapshot.OtherMachine");
 }
 
 TEST_F(SnapshotFaultTest, AFunctionThatIsKilledWhileItIsFrozenEndsTheFreeze) {
