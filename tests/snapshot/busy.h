@@ -12,7 +12,8 @@ inline constexpr std::size_t kParts = 19;
 inline std::atomic<std::uint64_t> rounds[kParts];  // of each part
 
 void wrong(const char* what);
-// Busy, but not so that a small machine does nothing else.
+// Busy, but not so that a small machine does nothing else: Linux 6.18 may let a group of threads that never rest keep
+// the spawner and the pager from a processor for many seconds.
 void round_over(std::size_t me);
 
 // busy_registers.cpp: registers that stay loaded while the thread is stopped.

@@ -35,7 +35,7 @@ void wrong(const char* what) {
 }
 
 void round_over(std::size_t me) {
-  if (++rounds[me] % 16 == 0) ::usleep(500);
+  if (++rounds[me] % 4 == 0) ::usleep(2000);
 }
 
 namespace {
