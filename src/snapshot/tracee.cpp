@@ -22,7 +22,7 @@ namespace thaw::snapshot {
 namespace {
 
 constexpr int kFaultsMax = 8;
-constexpr auto kStopMax = std::chrono::seconds(2);
+constexpr auto kStopMax = std::chrono::seconds(10);  // on a busy machine threads wait long for their turn
 constexpr std::size_t kProcFileBytesMax = 16 << 20;
 constexpr std::size_t kRedZoneBytes = 128;  // below a stack pointer, owned by the function that runs (System V ABI)
 constexpr std::size_t kVdsoBytesMax = 64 << 10;

@@ -19,7 +19,8 @@
 
 namespace thaw::sandbox {
 
-inline constexpr std::chrono::seconds kPatience{20};
+inline constexpr std::chrono::seconds kPatience{60};
+inline constexpr int kLineWaitMs = 60'000;  // for what a function says next
 
 struct Running {
   std::uint64_t id = 0;

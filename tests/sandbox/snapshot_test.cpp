@@ -70,7 +70,7 @@ class SnapshotTest : public SpawnerFixture {
     std::string text;
     for (char byte = 0;;) {
       pollfd ready{running.output.get(), POLLIN, 0};
-      if (::poll(&ready, 1, 10'000) != 1) return text + "(no line)";
+      if (::poll(&ready, 1, kLineWaitMs) != 1) return text + "(no line)";
       if (::read(running.output.get(), &byte, 1) != 1) return text + "(ended)";
       if (byte == '\n') return text;
       text += byte;
