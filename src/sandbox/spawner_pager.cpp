@@ -65,6 +65,7 @@ void Spawner::share_memory(Environment& environment, std::span<const std::byte> 
   Status shared;
   if (!pager_socket_.valid()) shared = launch_pager();
   std::vector<int> handed;
+  handed.reserve(fds.size());
   for (const UniqueFd& fd : fds) handed.push_back(fd.get());
   if (shared.ok()) {
     shared =

@@ -117,12 +117,11 @@ Status Tracee::hold_threads() {
     for (const pid_t tid : tids) {
       if (!known.insert(tid).second) continue;
       again = true;
-      if (const Status seized = trace(PTRACE_SEIZE, tid, nullptr, as_pointer(kHeldOptions), "hold a thread");
-          !seized.ok()) {
+      if (Status seized = trace(PTRACE_SEIZE, tid, nullptr, as_pointer(kHeldOptions), "hold a thread"); !seized.ok()) {
         if (errno == ESRCH && tid != pid_) continue;  // it has ended meanwhile
         return seized;
       }
-      if (const Status stopped = interrupt(tid); !stopped.ok()) {
+      if (Status stopped = interrupt(tid); !stopped.ok()) {
         if (stopped.error().kind == ErrorKind::not_found && tid != pid_) continue;
         threads_.push_back({.tid = tid});
         return stopped;

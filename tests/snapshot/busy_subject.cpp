@@ -281,12 +281,7 @@ void await_rounds(std::uint64_t (&before)[kParts]) {
   }
 }
 
-}  // namespace
-}  // namespace busy
-
-int main(int argc, char** argv) {
-  using namespace busy;
-  const int copies = argc > 1 ? std::atoi(argv[1]) : 1;
+int run(int copies) {
   struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_ONSTACK | SA_RESTART;
@@ -332,3 +327,8 @@ int main(int argc, char** argv) {
   }
   return 1;
 }
+
+}  // namespace
+}  // namespace busy
+
+int main(int argc, char** argv) { return busy::run(argc > 1 ? std::atoi(argv[1]) : 1); }
