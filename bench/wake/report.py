@@ -68,7 +68,7 @@ def targets(results):
 
 def print_ways(results):
     rows = [["ms to the first byte, p50 / p99", "warm", *WAY_NAMES.values(), "runsc restore", "samples"]]
-    ratios = [["times, p50 / p99", "init to restore", "both cold", "runsc to restore"]]
+    ratios = [["times, p50 / p99", "init to restore", "until ready", "both cold", "runsc to restore"]]
     running = [["ms until it runs again, p50 / p99", "restore: pool", "spawner", "cold: pool", "spawner", "runsc",
                 "image MB", "runsc's"]]
     for name, one in results.items():
@@ -80,8 +80,9 @@ def print_ways(results):
         first = {way: of(samples, way, "first_ms") for way in WAY_NAMES}
         rows.append([name, two(of(samples, "warm", "first_ms")), *(two(first[way]) for way in WAY_NAMES), two(peer_first),
                      "/".join(str(len(samples[way])) for way in WAY_NAMES)])
-        pairs = [ratio(first["init"], first["restore"]), ratio(first["init_cold"], first["restore_cold"]),
-                 ratio(peer_first, first["restore"])]
+        ready = {way: of(samples, way, "running_ms") for way in ("init", "restore")}
+        pairs = [ratio(first["init"], first["restore"]), ratio(ready["init"], ready["restore"]),
+                 ratio(first["init_cold"], first["restore_cold"]), ratio(peer_first, first["restore"])]
         ratios.append([name, *(f"{pair['p50']:.1f} / {pair['p99']:.1f}" if pair else "-" for pair in pairs)])
         running.append([name, *(two(of(samples, way, key)) for way in ("restore", "restore_cold")
                                 for key in ("running_ms", "spawner_ms")),

@@ -20,6 +20,7 @@ namespace {
 
 constexpr uid_t kNobody = 65534;
 constexpr int kPagerNice = -5;  // threads of many functions wait for it
+constexpr std::string_view kPagerGroupNice = "-15";
 constexpr int kSocketBufferBytes = 8 << 20;
 
 // What it may do is what its descriptors allow.
@@ -30,6 +31,10 @@ bool give_up_privileges() {
     ::setrlimit(RLIMIT_NOFILE, &limit);
   }
   ::setpriority(PRIO_PROCESS, 0, kPagerNice);
+  // Where the scheduler shares time out between sessions first (sched(7), autogroup), a nice value counts only within
+  // one.
+  ::setsid();
+  if (auto file = sys::open("/proc/self/autogroup", O_WRONLY); file.ok()) (void)sys::write_all(*file, kPagerGroupNice);
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   __user_cap_data_struct none[2] = {};
   return ::syscall(SYS_setgroups, 0, nullptr) == 0 && ::syscall(SYS_setresgid, kNobody, kNobody, kNobody) == 0 &&

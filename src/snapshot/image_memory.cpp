@@ -157,16 +157,26 @@ class ImageLoading {
     return failed_ ? Status(*failed_) : Status();
   }
 
+  // The file may have no name any more: its space on the disk is free when nobody holds it.
+  void release() {
+    file_.reset();
+    memory_.reset();
+    chunks_ = {};
+    placements_ = {};
+  }
+
   void finish() {
     const std::uint64_t mark = 1;
     (void)sys::pwrite_all(memory_, {reinterpret_cast<const char*>(&mark), sizeof(mark)},
                           static_cast<off_t>(kWholeMark));
+    release();
     const std::lock_guard lock(mutex_);
     whole_ = ended_ = true;
     changed_.notify_all();
   }
 
   void give_up() {
+    release();
     const std::lock_guard lock(mutex_);
     ended_ = true;
     changed_.notify_all();
@@ -199,10 +209,11 @@ class ImageLoading {
     return {};
   }
 
-  const UniqueFd file_;
-  const UniqueFd memory_;
-  const ImageChunks chunks_;
-  const std::vector<Placement> placements_;
+  // Of whoever loads: the caller, then the thread of the rest.
+  UniqueFd file_;
+  UniqueFd memory_;
+  ImageChunks chunks_;
+  std::vector<Placement> placements_;
   std::size_t end_ = 0;  // of the chunks that are being loaded; set while no thread runs
   std::atomic<std::size_t> next_{0};
   std::atomic<bool> stopped_{false};

@@ -24,6 +24,7 @@
 #include <cstring>
 
 #include "base/sys.h"
+#include "snapshot/arena.h"
 #include "snapshot/image_memory.h"
 #include "snapshot/proc_files.h"
 #include "snapshot/restore.h"
@@ -32,8 +33,6 @@
 namespace thaw::snapshot {
 namespace {
 
-constexpr std::uint64_t kUserEnd = 0x7ffffffff000;
-constexpr std::uint64_t kFirstPlace = 0x10000;       // vm.mmap_min_addr
 constexpr std::size_t kVectorsMax = 1024;            // UIO_MAXIOV
 constexpr std::uint64_t kReadBytesMax = 1ULL << 30;  // of one preadv
 constexpr std::size_t kStepsOfThread = 26;
@@ -53,53 +52,6 @@ constexpr sock_filter kNoLazyFree[] = {
 };
 
 std::uint64_t address_of(const void* pointer) { return reinterpret_cast<std::uint64_t>(pointer); }
-std::uint64_t round_up(std::uint64_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes; }
-
-// Memory at an address that survives: handed out from its beginning.
-class Arena {
- public:
-  // The first place that is free in the image and in this process.
-  Status map(const Image& image, std::uint64_t bytes) {
-    bytes_ = round_up(bytes);
-    std::uint64_t from = kFirstPlace;
-    for (std::size_t i = 0; i <= image.mappings.size(); ++i) {
-      const std::uint64_t gap_end = i < image.mappings.size() ? image.mappings[i].start : kUserEnd;
-      // A stack grows down into its gap: stay away from its lower end.
-      constexpr std::uint64_t kStep = 64ULL << 20;
-      for (std::uint64_t at = from; at + bytes_ + kStep <= gap_end; at += kStep) {
-        void* const got = ::mmap(reinterpret_cast<void*>(at), bytes_, PROT_READ | PROT_WRITE | PROT_EXEC,
-                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-        if (got == MAP_FAILED) continue;
-        begin_ = next_ = at;
-        return {};
-      }
-      if (i < image.mappings.size()) from = image.mappings[i].end;
-    }
-    return Error{ErrorKind::unsupported, "snapshot: no free place in its address space"};
-  }
-  template <class T>
-  T* take(std::size_t count = 1, std::size_t alignment = alignof(T)) {
-    next_ = (next_ + alignment - 1) / alignment * alignment;
-    T* const result = reinterpret_cast<T*>(next_);
-    next_ += count * sizeof(T);
-    if (next_ > begin_ + bytes_) std::abort();  // the estimate below is an upper bound
-    return result;
-  }
-  template <class T>
-  T* put(const T& value) {
-    T* const place = take<T>();
-    std::memcpy(place, &value, sizeof(value));
-    return place;
-  }
-  std::uint64_t begin() const { return begin_; }
-  std::uint64_t used_end() const { return round_up(next_); }
-  std::uint64_t end() const { return begin_ + bytes_; }
-
- private:
-  std::uint64_t begin_ = 0;
-  std::uint64_t next_ = 0;
-  std::uint64_t bytes_ = 0;
-};
 
 struct SpecialPlace {
   std::string name;
