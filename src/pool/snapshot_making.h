@@ -24,7 +24,7 @@ struct MakingFailure {
 struct MakingOutcome {
   std::optional<MakingFailure> failure;
   UniqueFd image;                                       // has no name yet; valid without a failure
-  std::shared_ptr<const snapshot::ImageMemory> memory;  // of the same
+  std::shared_ptr<const snapshot::ImageMemory> memory;  // of the trial
   sandbox::Frozen frozen;
   std::chrono::microseconds init_took{0};
 };

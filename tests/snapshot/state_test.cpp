@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 
 #include "launch.h"
 #include "snapshot/freeze.h"
@@ -21,8 +23,28 @@ namespace {
 constexpr const char* kJemalloc = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
 const std::vector<std::string> kOwnFolders = {"/tmp", "/dev/shm"};
 
+// The folder of the subjects' programs. Their /tmp is empty: a build that lies there is copied elsewhere, for as long
+// as the tests run.
+std::string programs() {
+  const std::string built = std::string(THAW_BINARY_DIR) + "/bin";
+  if (!built.starts_with("/tmp/")) return built;
+  static const struct Copy {
+    explicit Copy(const std::string& from) {
+      std::string pattern = "/var/tmp/thaw-subjects-XXXXXX";
+      folder = ::mkdtemp(pattern.data());
+      ::chmod(folder.c_str(), 0755);
+      for (const auto& entry : std::filesystem::directory_iterator(from)) {
+        if (entry.path().filename().string().ends_with("_subject")) std::filesystem::copy(entry.path(), folder);
+      }
+    }
+    ~Copy() { std::filesystem::remove_all(folder); }
+    std::filesystem::path folder;
+  } copy(built);
+  return copy.folder;
+}
+
 std::vector<std::string> command_of(const std::string& program, const std::string& name) {
-  return {std::string(THAW_BINARY_DIR) + "/bin/" + program, name};
+  return {programs() + "/" + program, name};
 }
 
 UniqueFd new_file() { return UniqueFd(::memfd_create("snapshot", MFD_CLOEXEC)); }
