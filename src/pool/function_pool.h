@@ -84,6 +84,7 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   std::shared_ptr<Environment> pick_locked();
   Lease lend_locked(const std::shared_ptr<Environment>& environment);
   static void thaw(Environment& environment);
+  static void throttle(Environment& environment);
   // With mutex_ held by `lock`, which it releases: hands out what is free, then completes the waiters.
   void lend_to_waiters(std::unique_lock<std::mutex> lock);
   void fail_waiters(const Error& error);

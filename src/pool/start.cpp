@@ -23,6 +23,7 @@ constexpr std::uint32_t kMoreSockets = 8;
 // Readiness is looked at often at first: a start that takes 20 ms must not wait another 20 for the next look.
 constexpr std::chrono::milliseconds kReadinessFirstPause{1};
 constexpr std::chrono::milliseconds kReadinessLastPause{20};
+constexpr std::chrono::milliseconds kRestoreGrace{250};
 
 std::size_t FunctionPool::starts_wanted_locked() const {
   const std::size_t coming = starting_ * config().concurrency;
@@ -186,13 +187,22 @@ http::Task<> FunctionPool::wait_ready(std::shared_ptr<Environment> environment, 
     on_start_failed(environment, ready.error());
     co_return;
   }
-  {
-    const std::lock_guard control(environment->control_mutex);
-    const Status throttled = environment->controls != nullptr ? environment->controls->throttle() : Status();
-    if (!throttled.ok())
-      log::error("environment_throttle_failed id={} error={}", environment->id, throttled.error().message);
-  }
+  const bool restored = environment->restored;
+  if (!restored) throttle(*environment);
   on_ready(environment, std::move(connection));
+  if (restored) {
+    // What a clone touches first costs it page faults, which belong to the restore.
+    Timer timer(loop.executor(), kRestoreGrace);
+    co_await timer.async_wait(http::use_task);
+    throttle(*environment);
+  }
+}
+
+void FunctionPool::throttle(Environment& environment) {
+  const std::lock_guard control(environment.control_mutex);
+  const Status throttled = environment.controls != nullptr ? environment.controls->throttle() : Status();
+  if (!throttled.ok())
+    log::error("environment_throttle_failed id={} error={}", environment.id, throttled.error().message);
 }
 
 // Asks the readiness path until it answers below 500. The connection that did may be used on.

@@ -111,14 +111,25 @@ Status read_pipe(const Open& open, const FreezeRequest& request, Descriptor& des
   return {};
 }
 
+constexpr int kTimerLooks = 3;
+constexpr useconds_t kTimerPauseUs = 500;
+
 Status read_timer(pid_t pid, const Open& open, Descriptor& descriptor) {
   descriptor.kind = DescriptorKind::timerfd;
   // A repeating timer that has fired stands still until somebody looks: the kernel counts what it missed only then.
   itimerspec left{};
-  if (::timerfd_gettime(open.copy.get(), &left) != 0) return sys::errno_error("timerfd_gettime");
-  ASSIGN_OR_RETURN(const std::string info, read_proc(pid, "fdinfo/" + std::to_string(open.number)));
-  descriptor.mode = static_cast<std::uint32_t>(number(value_of(info, "clockid").value_or("0")));
-  descriptor.ticks = number(value_of(info, "ticks").value_or("0"));
+  for (int look = 0; look < kTimerLooks; ++look) {
+    if (::timerfd_gettime(open.copy.get(), &left) != 0) return sys::errno_error("timerfd_gettime");
+    ASSIGN_OR_RETURN(const std::string info, read_proc(pid, "fdinfo/" + std::to_string(open.number)));
+    descriptor.mode = static_cast<std::uint32_t>(number(value_of(info, "clockid").value_or("0")));
+    descriptor.ticks = number(value_of(info, "ticks").value_or("0"));
+    // One that fires once is either running or has fired. Between the two looks it may have been both; and one that is
+    // neither may be about to fire, or be at rest.
+    const bool repeats = left.it_interval.tv_sec != 0 || left.it_interval.tv_nsec != 0;
+    const bool runs = left.it_value.tv_sec != 0 || left.it_value.tv_nsec != 0;
+    if (repeats || runs != (descriptor.ticks > 0)) break;
+    ::usleep(kTimerPauseUs);
+  }
   static_assert(sizeof(left) == sizeof(descriptor.timer));
   std::memcpy(descriptor.timer.data(), &left, sizeof(left));
   return {};
