@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import importlib.util
+import pathlib
 import random
 import re
 import shutil
@@ -231,3 +232,9 @@ def test_wsgi(runtime):
     assert ask("/thaw/after-restore", HTTP_X_AMZN_REQUESTID="1") == "418"
     assert ask("/elsewhere") == "418"
     assert ran == ["after"]
+
+
+def test_the_examples_copy_of_the_runtime_is_the_runtime():
+    root = pathlib.Path(__file__).resolve().parents[2]
+    copy = root / "examples" / "fastapi-hello" / "thaw_runtime.py"
+    assert copy.read_bytes() == (root / "runtimes" / "python" / "thaw_runtime.py").read_bytes()
