@@ -104,7 +104,8 @@ TEST(Manifest, ExactlyOneOfCommandAndEngine) {
   EXPECT_THAT(error_of(""), HasSubstr("command or engine is missing"));
   EXPECT_THAT(error_with("engine = 'thaw-onnx'"), HasSubstr("exclude each other"));
   EXPECT_THAT(error_with("task = 'question-answering'"), HasSubstr("task belongs to an engine"));
-  EXPECT_THAT(error_of("engine = 'tensorflow'"), HasSubstr("\"tensorflow\" is unknown; the engines are: thaw-onnx"));
+  EXPECT_THAT(error_of("engine = 'tensorflow'"),
+              HasSubstr("\"tensorflow\" is unknown; the engines are: thaw-onnx, llama-server"));
   EXPECT_THAT(error_of("engine = 'thaw-onnx'\ntask = 'telepathy'"), HasSubstr("\"telepathy\" is unknown"));
   EXPECT_THAT(error_of("engine = ''"), HasSubstr("engine is empty"));
   EXPECT_THAT(error_of("command = []"), HasSubstr("command is empty"));
