@@ -16,6 +16,7 @@
 #include "observe/function_log.h"
 #include "pool/pool.h"
 #include "sandbox/spawner_client.h"
+#include "serve_models.h"
 #include "serve_privileges.h"
 #include "snapshot/snapshot_folder.h"
 
@@ -63,8 +64,14 @@ sigset_t stop_signals() {
 // The unprivileged half, wired. Members are destroyed from the last to the first.
 class Daemon {
  public:
-  Daemon(const ServeConfig& config, std::string data_folder, sandbox::LaunchedSpawner spawner)
-      : config_(config), data_folder_(std::move(data_folder)), loops_(config.threads), spawner_(std::move(spawner)) {}
+  Daemon(const ServeConfig& config, std::string data_folder, sandbox::LaunchedSpawner spawner,
+         std::unique_ptr<ModelStores> stores)
+      : config_(config),
+        data_folder_(std::move(data_folder)),
+        stores_(std::move(stores)),
+        model_budget_(config.memory_max_mb << 20),
+        loops_(config.threads),
+        spawner_(std::move(spawner)) {}
 
   Status open(UniqueFd listener) {
     ASSIGN_OR_RETURN(catalog_, control::Catalog::open(data_folder_));
@@ -101,6 +108,12 @@ class Daemon {
       // A request that was on its way while its function was deployed anew is served by the revision that it found.
       return found != nullptr && (record.version == model::kLatestVersion || found->revision_id == record.revision_id);
     });
+    ASSIGN_OR_RETURN(models_, ServeModels::open(config_, std::move(stores_),
+                                                {.data_folder = data_folder_,
+                                                 .memory_folder = data_folder_ + "/memory",
+                                                 .catalog = *catalog_,
+                                                 .budget = model_budget_}));
+    model_budget_.use(&models_->memory());
     gateway::GatewayOptions options;
     options.version = THAW_VERSION;
     options.listen_host =
@@ -111,6 +124,7 @@ class Daemon {
     options.memory_bytes_max = pool_limits.memory_bytes_max;
     options.started_at = std::chrono::steady_clock::now();
     gateway_.emplace(*catalog_, *pool_, *logs_, options);
+    gateway_->use_models(models_->api());
     http::ServerLimits limits;
     limits.header_bytes_max = std::size_t{config_.header_max_kb} << 10;
     limits.connections_max = config_.connections_max;
@@ -158,6 +172,7 @@ class Daemon {
     // With the spawner went the word of their ends.
     const bool ended = pool_->stop(spawner_lost_ ? std::chrono::milliseconds(0) : kEnvironmentsEndMax);
     const Status cleared = spawner_.shut_down(kEnvironmentsEndMax);
+    models_->api().stop();
     logs_->flush();
     loops_.stop();
     log::info("stopped connections_cut={} environments_ended={}", cut, ended);
@@ -172,6 +187,9 @@ class Daemon {
   std::unique_ptr<control::Catalog> catalog_;
   std::unique_ptr<observe::FunctionLogs> logs_;
   std::unique_ptr<snapshot::SnapshotFolder> snapshots_;
+  std::unique_ptr<ModelStores> stores_;  // until models_ has them
+  ModelBudget model_budget_;
+  std::unique_ptr<ServeModels> models_;
   http::Loops loops_;
   sandbox::SpawnerClient spawner_;
   std::optional<pool::Pool> pool_;
@@ -196,6 +214,8 @@ int run_serve(const ServeConfig& config) {
                  "(The half that serves requests gives root up at once; see `thaw serve --help`, --user.)"});
   }
   ::signal(SIGPIPE, SIG_IGN);
+  auto stores = load_model_stores(config);
+  if (!stores.ok()) return fail(stores.error());
   auto data = prepare_data(config);
   if (!data.ok()) return fail(data.error());
   auto listener = http::bind_tcp(config.listen_host, config.listen_port);
@@ -208,7 +228,7 @@ int run_serve(const ServeConfig& config) {
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   if (const Status dropped = drop_privileges(config); !dropped.ok()) return fail(dropped.error());
 
-  Daemon daemon(config, data->folder, std::move(*spawner));
+  Daemon daemon(config, data->folder, std::move(*spawner), std::move(*stores));
   if (const Status opened = daemon.open(std::move(*listener)); !opened.ok()) {
     const int failed = fail(opened.error());
     // Environments cannot exist yet, and half-open members have nothing to lose.
