@@ -66,7 +66,7 @@ TEST(Gguf, EveryShorterFileIsRefused) {
 }
 
 TEST(Gguf, WhatIsNotGgufIsRefused) {
-  for (const std::string file :
+  for (const std::string& file :
        {std::string("PK\3\4 a zip of something"), std::string(1000, '\0'), std::string("ggjt    ")})
     EXPECT_EQ(read(file).error().message, "is not GGUF");
   EXPECT_THAT(read(small_gguf().file(1)).error().message, HasSubstr("version 1"));

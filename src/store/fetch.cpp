@@ -51,13 +51,15 @@ Error after_tries(Error error, unsigned failures) {
   return error;
 }
 
+Error stopped() { return {ErrorKind::unavailable, "the fetch was stopped", "Fetch.Cancelled"}; }
+
 template <class Ask>
 auto with_retries(const FetchLimits& limits, const FetchState& state, Ask ask) {
   for (unsigned failures = 1;; ++failures) {
     auto answer = ask(call_of(limits, state));
-    if (answer.ok() || !is_worth_another_try(answer.error()) || state.stop) return answer;
-    if (failures >= limits.failures_max) return decltype(answer)(after_tries(answer.error(), failures));
-    if (!pause_before(failures, limits, state)) return answer;
+    if (answer.ok() || !is_worth_another_try(answer.error())) return answer;
+    if (!state.stop && failures >= limits.failures_max) return decltype(answer)(after_tries(answer.error(), failures));
+    if (state.stop || !pause_before(failures, limits, state)) return decltype(answer)(stopped());
   }
 }
 
@@ -197,7 +199,7 @@ class Fetch {
     if (count > 0) work();
     for (std::thread& thread : others) thread.join();
     if (failed_) return *failed_;
-    if (state_.stop) return Error{ErrorKind::unavailable, "the fetch was stopped", "Fetch.Cancelled"};
+    if (state_.stop) return stopped();
     return {};
   }
 
@@ -207,7 +209,8 @@ class Fetch {
       Status done = fetch(parts_[index]);
       if (done.ok()) continue;
       const std::lock_guard lock(mutex_);
-      if (!failed_) failed_ = std::move(done).error();
+      // Once it is stopped from outside, what fails is a consequence.
+      if (!state_.stop) failed_ = std::move(done).error();
       state_.stop = true;
       return;
     }

@@ -1,7 +1,8 @@
 #include "store/model_plan.h"
 
 #include <algorithm>
-#include <limits>
+#include <set>
+#include <string_view>
 
 #include "base/digest/sha256.h"
 #include "store/open_model_memory.h"
@@ -40,6 +41,19 @@ Result<std::vector<FileToFetch>> files_of_folder(ports::ObjectStore& store, cons
   return Error{ErrorKind::too_large, uri.text + ": the list of objects does not end"};
 }
 
+// A store may have an object "a" beside "a/b"; a folder cannot.
+Status check_no_file_is_a_folder(const std::vector<FileToFetch>& files) {
+  std::set<std::string_view> paths;
+  for (const FileToFetch& file : files) paths.insert(file.path);
+  for (const std::string_view path : paths) {
+    for (std::size_t slash = path.find('/'); slash != std::string_view::npos; slash = path.find('/', slash + 1)) {
+      if (paths.contains(path.substr(0, slash)))
+        return invalid_argument("the object '" + std::string(path.substr(0, slash)) + "' would be a file and a folder");
+    }
+  }
+  return {};
+}
+
 Result<std::vector<FileToFetch>> single_file(ports::ObjectStore& store, const ModelUri& uri, const std::string& sha256,
                                              const FetchLimits& limits, FetchState& state) {
   ASSIGN_OR_RETURN(ports::ObjectInfo object, head_with_retries(store, uri.key, limits, state));
@@ -63,6 +77,7 @@ Result<ModelPlan> plan_model(ports::ObjectStore& store, const ModelUri& uri, con
   if (uri.folder) {
     ASSIGN_OR_RETURN(plan.files, files_of_folder(store, uri, limits, state));
     if (plan.files.empty()) return Error{ErrorKind::not_found, uri.text + ": there is no object below it"};
+    RETURN_IF_ERROR(check_no_file_is_a_folder(plan.files));
   } else {
     ASSIGN_OR_RETURN(plan.files, single_file(store, uri, sha256, limits, state));
   }
