@@ -3,6 +3,7 @@
 Python's standard library only: the benchmarks run on a machine that has just been set up.
 """
 
+import glob
 import http.client
 import json
 import os
@@ -70,6 +71,9 @@ class Folder:
         return self.path
 
     def __exit__(self, *_):
+        # The memory of models outlives the daemon, on purpose.
+        for memory in glob.glob(f"{self.path}/**/memory", recursive=True):
+            subprocess.run(["umount", memory], stderr=subprocess.DEVNULL, check=False)
         shutil.rmtree(self.path, ignore_errors=True)
 
 

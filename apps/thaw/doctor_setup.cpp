@@ -115,13 +115,10 @@ Check spawner(const ServeConfig& config) {
   return {"spawner", Finding::ok, config.spawner};
 }
 
-std::string find_engine(const std::string& folder) {
+std::string find_engine(const std::string& folder, const char* name) {
   std::error_code ignored;
-  for (const char* name : {"thaw-onnx", "bin/thaw-onnx", "thaw-onnx/thaw-onnx", "onnx/thaw-onnx"}) {
-    const fs::path path = fs::path(folder) / name;
-    if (fs::is_regular_file(path, ignored)) return path.string();
-  }
-  return "";
+  const fs::path path = fs::path(folder) / name;
+  return fs::is_regular_file(path, ignored) ? path.string() : "";
 }
 
 Check engine(const ServeConfig& config) {
@@ -129,9 +126,13 @@ Check engine(const ServeConfig& config) {
       "functions with a command work without; for models build it (./dev build), or name its folder "
       "with --engines";
   if (config.engines.empty()) return {"engines", Finding::warning, "no folder with engines was found", advice};
-  const std::string path = find_engine(config.engines);
-  if (path.empty()) return {"engines", Finding::warning, config.engines + " holds no thaw-onnx", advice};
-  return {"engines", Finding::ok, path};
+  std::string found;
+  for (const char* name : {"thaw-onnx", "llama-server"}) {
+    const std::string path = find_engine(config.engines, name);
+    if (path.empty()) return {"engines", Finding::warning, config.engines + " holds no " + name, advice};
+    found += (found.empty() ? "" : ", ") + path;
+  }
+  return {"engines", Finding::ok, found};
 }
 
 std::vector<std::string> onnxruntime_candidates(const ServeConfig& config) {

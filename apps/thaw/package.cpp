@@ -188,6 +188,44 @@ Status plan_model(const fs::path& weights_path, const fs::path& folder, PackageP
   return {};
 }
 
+// A file that llama-server reads. What is wrong with its inside, the daemon says.
+Status plan_gguf(const fs::path& path, PackagePlan& plan) {
+  ASSIGN_OR_RETURN(PackageEntry file, file_entry(path, path.filename().string()));
+  if (!is_valid_utf8(file.name))
+    return invalid_argument(printable(path.string()) + ": its name is not UTF-8; rename it");
+  plan.suggested_name = name_from(path.stem().string());
+  plan.manifest = model::bare_gguf_manifest(file.name);
+  plan.bytes = file.bytes;
+  plan.entries.push_back(std::move(file));
+  return {};
+}
+
+// A model that the daemon fetches: the package is the manifest that says so.
+Status plan_address(const std::string& address, PackagePlan& plan) {
+  std::string_view name = address;
+  name = name.substr(0, name.find_first_of("?#"));
+  const bool is_folder = name.ends_with('/');
+  while (name.ends_with('/')) name.remove_suffix(1);
+  name.remove_prefix(name.find_last_of("/:") + 1);
+  plan.suggested_name = name_from(fs::path(name).stem().string());
+  if (address.find(".gguf") != std::string::npos && !is_folder) {
+    plan.manifest = model::bare_gguf_manifest(address);
+  } else if (is_folder) {
+    plan.manifest = std::string(model::kBareModelManifest) + "model = " + toml_quote(address) + "\n";
+  } else {
+    return invalid_argument(printable(address) +
+                            ": is it a model? An address must name a .gguf file, or end with / and "
+                            "name a folder with model.onnx, config.json and the tokenizer");
+  }
+  PackageEntry manifest;
+  manifest.name = std::string(model::kManifestFile);
+  manifest.text = plan.manifest;
+  manifest.bytes = plan.manifest.size();
+  plan.bytes = manifest.bytes;
+  plan.entries.push_back(std::move(manifest));
+  return {};
+}
+
 struct ArchiveReadDeleter {
   void operator()(archive* handle) const { archive_read_free(handle); }
 };
@@ -231,8 +269,9 @@ Status plan_zip(const fs::path& path, PackagePlan& plan) {
     const char* raw_name = archive_entry_pathname(entry);
     const std::string_view name = raw_name != nullptr ? raw_name : "";
     const std::string_view leaf = name.substr(name.rfind('/') + 1);
-    is_function = is_function || leaf == "thaw.toml" || leaf == "model.onnx";
+    is_function = is_function || leaf == "thaw.toml" || leaf == "model.onnx" || leaf.ends_with(".gguf");
     if (name == "model.onnx") plan.manifest = model::kBareModelManifest;
+    if (name.ends_with(".gguf") && plan.manifest.empty()) plan.manifest = model::bare_gguf_manifest(name);
     if (name != "thaw.toml") continue;
     plan.manifest.clear();
     if (archive_entry_size(entry) > static_cast<la_int64_t>(model::kManifestBytesMax)) {
@@ -253,7 +292,8 @@ Status plan_zip(const fs::path& path, PackagePlan& plan) {
     break;
   }
   if (!has_entries) return invalid_argument(path.string() + " is an empty zip, or no zip");
-  if (!is_function) return invalid_argument(path.string() + " holds neither thaw.toml nor model.onnx");
+  if (!is_function)
+    return invalid_argument(path.string() + " holds neither thaw.toml nor a model (model.onnx, or a .gguf)");
   return {};
 }
 
@@ -277,7 +317,12 @@ std::string name_from(std::string_view text) {
 Result<PackagePlan> plan_package(const std::string& path) {
   PackagePlan plan;
   struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) return invalid_argument(path + ": " + std::strerror(errno));
+  if (::stat(path.c_str(), &info) != 0) {
+    const int error = errno;
+    if (!model::is_model_address(path)) return invalid_argument(path + ": " + std::strerror(error));
+    RETURN_IF_ERROR(plan_address(path, plan));
+    return plan;
+  }
   const fs::path given(path);
   if (S_ISDIR(info.st_mode)) {
     if (is_regular(given / "thaw.toml")) {
@@ -297,6 +342,10 @@ Result<PackagePlan> plan_package(const std::string& path) {
   if (given.extension() == ".onnx") {
     const fs::path folder = given.has_parent_path() ? given.parent_path() : fs::path(".");
     RETURN_IF_ERROR(plan_model(given, folder, plan));
+    return plan;
+  }
+  if (given.extension() == ".gguf") {
+    RETURN_IF_ERROR(plan_gguf(given, plan));
     return plan;
   }
   RETURN_IF_ERROR(plan_zip(given, plan));
@@ -357,7 +406,7 @@ Status PackageReader::State::begin(const PackageEntry& entry) {
       archive_entry_set_size(header.get(), static_cast<la_int64_t>(entry.bytes));
       break;
   }
-  if (entry.kind == PackageEntry::Kind::file) {
+  if (entry.kind == PackageEntry::Kind::file && !entry.source.empty()) {
     ASSIGN_OR_RETURN(file, sys::open(entry.source, O_RDONLY));
     struct stat info {};
     if (::fstat(file.get(), &info) != 0) return sys::errno_error(entry.source);
@@ -368,7 +417,11 @@ Status PackageReader::State::begin(const PackageEntry& entry) {
   if (archive_write_header(writer.get(), header.get()) < ARCHIVE_WARN) {
     return internal_error(entry.name + ": " + archive_message(writer.get()));
   }
-  if (entry.kind == PackageEntry::Kind::file && entry.bytes > 0) {
+  if (entry.kind == PackageEntry::Kind::file && entry.source.empty()) {
+    if (archive_write_data(writer.get(), entry.text.data(), entry.text.size()) < 0)
+      return internal_error(entry.name + ": " + archive_message(writer.get()));
+    bytes_read += entry.text.size();
+  } else if (entry.kind == PackageEntry::Kind::file && entry.bytes > 0) {
     current = &entry;
     left = entry.bytes;
   }

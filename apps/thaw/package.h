@@ -4,6 +4,8 @@
 //   a folder with thaw.toml   every file in it, but .git and __pycache__ folders
 //   a folder with model.onnx  the model and the files beside it that a model server reads
 //   NAME.onnx                 the same, with that file as model.onnx
+//   NAME.gguf                 that file, for llama-server
+//   s3://BUCKET/KEY.gguf, …   a thaw.toml that names it: the daemon fetches the model
 //   a zip                     as it is
 //
 // Files are stored, not compressed: the way to the daemon is a socket, and weights hardly shrink.
@@ -25,10 +27,11 @@ struct PackageEntry {
   enum class Kind : std::uint8_t { file, folder, link };
   Kind kind = Kind::file;
   std::string name;    // inside the package, '/'-separated
-  std::string source;  // file: its path on this machine; link: its target
+  std::string source;  // file: its path on this machine, empty: it holds `text`; link: its target
   std::uint64_t bytes = 0;
   std::uint32_t mode = 0644;
   std::int64_t modified_s = 0;
+  std::string text;
 };
 
 struct PackagePlan {

@@ -199,6 +199,34 @@ TEST_F(Package, BareModelTakesTheFilesBesideIt) {
   EXPECT_THAT(plan.error().message, HasSubstr("no config.json beside"));
 }
 
+TEST_F(Package, GgufFileIsAModelOfItsOwn) {
+  write("My chat.Q4_0.gguf", "GGUF");
+  const Result<PackagePlan> plan = plan_package((root_ / "My chat.Q4_0.gguf").string());
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  EXPECT_EQ(plan->suggested_name, "My-chat-Q4-0");
+  const auto files = unpack(pack(*plan, 4096), true);
+  ASSERT_EQ(files.size(), 1u);
+  EXPECT_EQ(files.at("My chat.Q4_0.gguf").content, "GGUF");
+  const Result<DeployRequest> request = check_deploy(*plan, {.path = "x", .settings = {"context=256"}});
+  ASSERT_TRUE(request.ok()) << request.error().message;
+}
+
+TEST_F(Package, AddressBecomesAManifest) {
+  const Result<PackagePlan> plan = plan_package("s3://models/folder/chat.gguf");
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  EXPECT_EQ(plan->suggested_name, "chat");
+  const auto files = unpack(pack(*plan, 4096), true);
+  ASSERT_EQ(files.size(), 1u);
+  EXPECT_EQ(files.at("thaw.toml").content, "engine = \"llama-server\"\nmodel = \"s3://models/folder/chat.gguf\"\n");
+  const Result<PackagePlan> folder = plan_package("s3://models/qa/");
+  ASSERT_TRUE(folder.ok()) << folder.error().message;
+  EXPECT_EQ(folder->suggested_name, "qa");
+  EXPECT_THAT(folder->manifest, HasSubstr("engine = \"thaw-onnx\"\nmodel = \"s3://models/qa/\""));
+  const Result<PackagePlan> other = plan_package("https://example.com/page.html");
+  ASSERT_FALSE(other.ok());
+  EXPECT_THAT(other.error().message, HasSubstr("is it a model?"));
+}
+
 TEST_F(Package, OtherFilesAreNoPackages) {
   write("a.zip", "this is no zip");
   const Result<PackagePlan> plan = plan_package((root_ / "a.zip").string());

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "control/catalog.h"
+#include "control/model_resolver.h"
 #include "gateway/gateway.h"
 #include "http/server.h"
 #include "observe/function_log.h"
@@ -77,11 +78,7 @@ class Daemon {
     pool_limits.starts_at_once_max = std::max(4U, 2 * std::thread::hardware_concurrency());
     pool_limits.freeze_after = std::chrono::milliseconds(config_.freeze_after_ms);
     pool_.emplace(
-        spawner_, *logs_, loops_,
-        [this](const std::string& code_sha256) -> Result<pool::Package> {
-          ASSIGN_OR_RETURN(control::Catalog::PackageHold held, catalog_->hold_package(code_sha256));
-          return pool::Package{std::move(held.folder), std::move(held.hold)};
-        },
+        spawner_, *logs_, loops_, [this](const model::FunctionRecord& record) { return open_package(record); },
         pool_limits);
     spawner_.set_on_spawner_lost([this] {
       log::error("spawner_lost");
@@ -136,6 +133,22 @@ class Daemon {
     return versions;
   }
 
+  Result<pool::Package> open_package(const model::FunctionRecord& record) {
+    ASSIGN_OR_RETURN(control::Catalog::PackageHold held, catalog_->hold_package(record.code_sha256));
+    pool::Package package{std::move(held.folder), std::move(held.hold), {}, {}};
+    if (record.config.model.empty()) return package;
+    auto model = resolver_->hold(record);
+    if (!model.ok()) {
+      log::error("model_unavailable function={} model={} error=\"{}\"", record.config.name, record.config.model,
+                 model.error().message);
+      return Error{ErrorKind::unavailable, "the function's model cannot be had: " + model.error().message,
+                   pool::kModelUnavailable};
+    }
+    package.model = std::move(model->folder);
+    package.model_hold = std::move(model->hold);
+    return package;
+  }
+
   std::uint16_t port() const { return port_; }
   std::size_t functions() const { return catalog_->count(); }
 
@@ -170,6 +183,7 @@ class Daemon {
   std::atomic<bool> spawner_lost_{false};
   std::uint16_t port_ = 0;
   std::unique_ptr<control::Catalog> catalog_;
+  std::optional<control::ModelResolver> resolver_;
   std::unique_ptr<observe::FunctionLogs> logs_;
   std::unique_ptr<snapshot::SnapshotFolder> snapshots_;
   http::Loops loops_;

@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -34,6 +36,7 @@ bool reachable(const std::string& folder, const ServeConfig& config) {
   return true;
 }
 
+constexpr const char* kMemoryFolder = "/memory";
 constexpr const char* kLockFile = "/serve.lock";
 
 // Everything in the folder is about to change hands: it must be Thaw's, not somebody's home that was named by mistake.
@@ -66,6 +69,33 @@ Status give_away(const std::string& folder, const ServeConfig& config) {
   return {};
 }
 
+bool is_mounted_memory(const std::string& folder) {
+  struct statfs system {};
+  struct stat here {};
+  struct stat above {};
+  return ::statfs(folder.c_str(), &system) == 0 && system.f_type == TMPFS_MAGIC && ::stat(folder.c_str(), &here) == 0 &&
+         ::stat((folder + "/..").c_str(), &above) == 0 && here.st_dev != above.st_dev;
+}
+
+// Models lie in memory that outlives the daemon: a tmpfs in the machine's own mount namespace, which a later daemon
+// finds there. Huge pages where a file fills them; kernels without them for tmpfs refuse the option.
+Status mount_memory(const ServeConfig& config) {
+  const std::string folder = config.data + kMemoryFolder;
+  RETURN_IF_ERROR(sys::make_directories(folder, 0700));
+  const std::string size = "size=" + std::to_string(config.memory_max_mb) + "m";
+  if (is_mounted_memory(folder)) {
+    // Less than what lies there already is refused; the budget of the models is the tighter bound.
+    (void)::mount(nullptr, folder.c_str(), nullptr, MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, size.c_str());
+    return {};
+  }
+  const std::string options =
+      "mode=0700,uid=" + std::to_string(config.user_id) + ",gid=" + std::to_string(config.group_id) + "," + size;
+  constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  if (::mount("thaw", folder.c_str(), "tmpfs", kFlags, (options + ",huge=within_size").c_str()) == 0) return {};
+  if (::mount("thaw", folder.c_str(), "tmpfs", kFlags, options.c_str()) == 0) return {};
+  return sys::errno_error("mount a tmpfs for models at " + folder);
+}
+
 }  // namespace
 
 Result<PreparedData> prepare_data(const ServeConfig& config) {
@@ -77,12 +107,14 @@ Result<PreparedData> prepare_data(const ServeConfig& config) {
     return Error{ErrorKind::conflict,
                  "another `thaw serve` runs on " + config.data + ": stop it, or give --data another folder"};
   }
+  RETURN_IF_ERROR(mount_memory(config));
   RETURN_IF_ERROR(give_away(config.data, config));
   if (::unshare(CLONE_NEWNS) != 0) return sys::errno_error("a mount namespace for the daemon");
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return sys::errno_error("mount /");
   prepared.folder = config.data;
   if (!reachable(config.data, config)) {
-    if (::mount(config.data.c_str(), kDataMount, nullptr, MS_BIND, nullptr) != 0) return sys::errno_error(kDataMount);
+    if (::mount(config.data.c_str(), kDataMount, nullptr, MS_BIND | MS_REC, nullptr) != 0)
+      return sys::errno_error(kDataMount);
     prepared.folder = kDataMount;
   }
   return prepared;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,6 +32,15 @@ class Catalog {
   // Opens or makes the catalog in data_folder; clears half-done uploads that a crash left.
   static Result<std::unique_ptr<Catalog>> open(const std::string& data_folder);
   virtual ~Catalog() = default;
+
+  // Finds out what a function's model is, before the function is recorded; with it deploy() takes functions that name
+  // one. Call it before the first deploy().
+  struct ModelQuestion {
+    const model::FunctionConfig& config;
+    const UniqueFd& package;  // its folder
+  };
+  using ResolveModel = std::function<Result<model::ResolvedModel>(const ModelQuestion&)>;
+  virtual void use_models(ResolveModel resolve) = 0;
 
   // nullptr when there is none. Names compare without regard to ASCII case. Memory only: cheap, never blocks on I/O.
   virtual std::shared_ptr<const model::FunctionRecord> find(std::string_view name) const = 0;

@@ -49,6 +49,17 @@ bool has_file(const UnpackedPackage& package, std::string_view path) {
   return false;
 }
 
+// The only GGUF file at the package's top; empty when there is none, or more.
+std::string only_gguf(const UnpackedPackage& package) {
+  std::string found;
+  for (const PackageEntry& entry : package.entries) {
+    if (!entry.path.ends_with(".gguf") || entry.path.find('/') != std::string::npos) continue;
+    if (!found.empty()) return {};
+    found = entry.path;
+  }
+  return found;
+}
+
 bool has_model(const UnpackedPackage& package) {
   for (const PackageEntry& entry : package.entries) {
     if (entry.path.ends_with(".onnx") && entry.path.find('/') == std::string::npos) return true;
@@ -57,7 +68,8 @@ bool has_model(const UnpackedPackage& package) {
 }
 
 Error no_manifest(const UnpackedPackage& package) {
-  std::string message = "the package has no thaw.toml at its top, and is no model folder (model.onnx and config.json)";
+  std::string message =
+      "the package has no thaw.toml at its top, and is no model: model.onnx with config.json, or one GGUF file";
   for (const PackageEntry& entry : package.entries) {
     const std::size_t slash = entry.path.find('/');
     if (slash != std::string::npos && entry.path.substr(slash + 1) == model::kManifestFile) {
@@ -71,6 +83,7 @@ Error no_manifest(const UnpackedPackage& package) {
 
 Result<std::string> manifest_text(const PackageStore::Staged& staged) {
   if (!has_file(staged.content, model::kManifestFile)) {
+    if (const std::string gguf = only_gguf(staged.content); !gguf.empty()) return model::bare_gguf_manifest(gguf);
     if (!has_file(staged.content, "model.onnx") || !has_file(staged.content, "config.json"))
       return no_manifest(staged.content);
     return std::string(model::kBareModelManifest);
@@ -124,6 +137,8 @@ class SqlCatalog final : public Catalog {
     ASSIGN_OR_RETURN(packages_, PackageStore::open(data_folder, std::move(store)));
     return packages_->remove_unreferenced();
   }
+
+  void use_models(ResolveModel resolve) override { resolve_model_ = std::move(resolve); }
 
   std::shared_ptr<const model::FunctionRecord> find(std::string_view name) const override { return index_.find(name); }
 
@@ -319,7 +334,11 @@ class SqlCatalog final : public Catalog {
       config.name = request.name;
     }
     RETURN_IF_ERROR(model::check_function_name(config.name));
-    if (config.engine == model::kEngineOnnx &&
+    if (!config.model.empty()) {
+      if (!resolve_model_) return Error{ErrorKind::unsupported, "this daemon has no memory for models"};
+      ASSIGN_OR_RETURN(config.resolved, resolve_model_({.config = config, .package = staged.folder}));
+    }
+    if (config.engine == model::kEngineOnnx && config.model.empty() &&
         (!has_model(staged.content) || !has_file(staged.content, "config.json"))) {
       return invalid_argument("the engine thaw-onnx needs a model (model.onnx) and config.json at the package's top");
     }
@@ -331,6 +350,7 @@ class SqlCatalog final : public Catalog {
   }
 
   const CatalogOptions options_;
+  ResolveModel resolve_model_;
   UniqueFd lock_;
   FunctionIndex index_;
   VersionIndex versions_{index_};

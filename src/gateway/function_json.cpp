@@ -56,6 +56,17 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"Url", "http://" + host + at + "/fn/" + config.name + (published ? ":" + record.version : "") + "/"},
       {"HostUrl", "http://" + (published ? record.version + "." : "") + config.name + ".localhost" + at + "/"},
   };
+  if (!config.model.empty()) {
+    thaw["Model"] = boost::json::object{{"Uri", config.model},
+                                        {"File", config.resolved.file},
+                                        {"Bytes", config.resolved.bytes},
+                                        {"Digest", config.resolved.digest},
+                                        {"ContextTrained", config.resolved.context_trained}};
+    if (config.engine == "llama-server") {
+      thaw["Context"] = config.context;
+      thaw["SystemPrompt"] = config.system_prompt;
+    }
+  }
   return {
       {"FunctionName", config.name},
       {"FunctionArn", kArnPrefix + config.name + (qualifier.empty() ? "" : ":") + std::string(qualifier)},

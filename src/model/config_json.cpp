@@ -78,6 +78,59 @@ Status read_snapshot(const json::object& object, FunctionConfig& config) {
   return {};
 }
 
+// What is absent is empty: functions without a model have none of these.
+Status read_model(const json::object& object, FunctionConfig& config) {
+  const auto read_string = [&](const json::object& from, std::string_view key, std::string& field) -> Status {
+    if (!from.contains(key)) return {};
+    ASSIGN_OR_RETURN(field, string_member(from, key));
+    return {};
+  };
+  RETURN_IF_ERROR(read_string(object, "model", config.model));
+  RETURN_IF_ERROR(read_string(object, "model_sha256", config.model_sha256));
+  RETURN_IF_ERROR(read_string(object, "system_prompt", config.system_prompt));
+  if (object.contains("context")) {
+    ASSIGN_OR_RETURN(config.context, number_member(object, "context"));
+  }
+  if (const json::value* arguments = object.if_contains("engine_arguments")) {
+    if (!arguments->is_array()) return corrupt("engine_arguments is no array");
+    for (const json::value& item : arguments->get_array()) {
+      if (!item.is_string()) return corrupt("engine_arguments holds what is no string");
+      config.engine_arguments.emplace_back(item.get_string());
+    }
+  }
+  const json::value* resolved = object.if_contains("resolved");
+  if (resolved == nullptr) return {};
+  if (!resolved->is_object()) return corrupt("resolved is no object");
+  const json::object& found = resolved->get_object();
+  RETURN_IF_ERROR(read_string(found, "digest", config.resolved.digest));
+  RETURN_IF_ERROR(read_string(found, "file", config.resolved.file));
+  RETURN_IF_ERROR(read_string(found, "chat_template", config.resolved.chat_template));
+  ASSIGN_OR_RETURN(config.resolved.context_trained, number_member(found, "context_trained"));
+  const json::value* bytes = found.if_contains("bytes");
+  if (bytes == nullptr || !bytes->is_int64() || bytes->get_int64() < 0) return corrupt("bytes is missing or no number");
+  config.resolved.bytes = static_cast<std::uint64_t>(bytes->get_int64());
+  const json::value* embeds = found.if_contains("embeds");
+  if (embeds == nullptr || !embeds->is_bool()) return corrupt("embeds is missing or no bool");
+  config.resolved.embeds = embeds->get_bool();
+  return {};
+}
+
+void write_model(const FunctionConfig& config, json::object& object) {
+  if (!config.model.empty()) object["model"] = config.model;
+  if (!config.model_sha256.empty()) object["model_sha256"] = config.model_sha256;
+  if (config.context != 0) object["context"] = config.context;
+  if (!config.system_prompt.empty()) object["system_prompt"] = config.system_prompt;
+  if (!config.engine_arguments.empty())
+    object["engine_arguments"] = json::array(config.engine_arguments.begin(), config.engine_arguments.end());
+  if (config.resolved == ResolvedModel()) return;
+  object["resolved"] = json::object{{"digest", config.resolved.digest},
+                                    {"file", config.resolved.file},
+                                    {"bytes", static_cast<std::int64_t>(config.resolved.bytes)},
+                                    {"context_trained", config.resolved.context_trained},
+                                    {"embeds", config.resolved.embeds},
+                                    {"chat_template", config.resolved.chat_template}};
+}
+
 }  // namespace
 
 std::string to_json(const FunctionConfig& config) {
@@ -92,6 +145,7 @@ std::string to_json(const FunctionConfig& config) {
   for (const NumberField& field : kNumberFields) object[field.key] = config.*field.member;
   object["port"] = config.port;
   object["readiness_path"] = config.readiness_path;
+  write_model(config, object);
   if (config.snapshot) object["snapshot"] = true;
   if (config.strict_connections) object["strict_connections"] = true;
   if (!config.before_snapshot_path.empty()) object["before_snapshot_path"] = config.before_snapshot_path;
@@ -133,6 +187,7 @@ Result<FunctionConfig> config_from_json(std::string_view text) {
   if (port > kPortMax) return corrupt("port is out of range");
   config.port = static_cast<std::uint16_t>(port);
   RETURN_IF_ERROR(read_snapshot(object, config));
+  RETURN_IF_ERROR(read_model(object, config));
   RETURN_IF_ERROR(read_lists(object, config));
   if (auto status = validate(config); !status) return corrupt(status.error().message);
   return config;

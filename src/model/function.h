@@ -27,6 +27,10 @@ inline constexpr std::size_t kCommandBytesMax = 32768;
 inline constexpr std::size_t kManifestBytesMax = 262144;
 inline constexpr std::size_t kWarmUpRequestsMax = 32;
 inline constexpr std::size_t kWarmUpBytesMax = 65536;  // Paths and bodies of all of them together.
+inline constexpr std::size_t kModelBytesMax = 2048;    // of a model's path or address
+inline constexpr std::uint32_t kContextMax = 1U << 20;
+inline constexpr std::size_t kSystemPromptBytesMax = 32768;
+inline constexpr std::size_t kEngineArgumentsMax = 64;
 // The version that a deploy replaces; the published ones have numbers.
 inline constexpr std::string_view kLatestVersion = "$LATEST";
 
@@ -41,13 +45,34 @@ struct WarmUpRequest {
   bool operator==(const WarmUpRequest&) const = default;
 };
 
+// What a deploy has found out about the model that `model` names.
+struct ResolvedModel {
+  std::string digest;  // of its contents (store::ModelInfo::digest); empty where they are part of the package
+  std::string file;    // what the engine opens, below /opt/ml/model
+  std::uint64_t bytes = 0;
+  std::uint32_t context_trained = 0;  // tokens that the model was trained for; 0: it does not say
+  bool embeds = false;                // it makes embeddings, not text
+  std::string chat_template;          // Jinja, where a system prompt is laid over it
+
+  bool operator==(const ResolvedModel&) const = default;
+};
+
 struct FunctionConfig {
   // [A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?, at most kNameBytesMax; unique without regard to case.
   std::string name;
   // The argv of a web function, run in /var/task; "${PORT}" inside an argument becomes the port. Empty with an engine.
   std::vector<std::string> command;
-  // "" or "thaw-onnx": a ready-made web function; the package is then a model folder.
+  // "", "thaw-onnx" or "llama-server": a ready-made web function. The package of a thaw-onnx is the model's folder.
   std::string engine;
+  // A file or folder of the package, or s3://, https://, hf: or file: (docs/models.md). It is fetched into memory that
+  // all environments of the machine share, and lies at /opt/ml/model in each.
+  std::string model;
+  std::string model_sha256;  // what a single file must be, lower-case hex; empty: not known
+  ResolvedModel resolved;    // never from a manifest
+  // Of llama-server: tokens of one conversation, 0: what the model was trained for, at most kContextDefault.
+  std::uint32_t context = 0;
+  std::string system_prompt;                  // of conversations that bring none
+  std::vector<std::string> engine_arguments;  // behind those that Thaw gives
   // For thaw-onnx: "question-answering". Empty: from the model's config.json.
   std::string task;
   std::map<std::string, std::string> environment;
@@ -77,6 +102,8 @@ struct FunctionConfig {
 
   bool operator==(const FunctionConfig&) const = default;
 };
+
+inline constexpr std::uint32_t kContextDefault = 4096;
 
 struct FunctionRecord {
   FunctionConfig config;

@@ -25,6 +25,11 @@ constexpr std::string_view kOtherKeys[] = {"name",
                                            "command",
                                            "engine",
                                            "task",
+                                           "model",
+                                           "model_sha256",
+                                           "context",
+                                           "system_prompt",
+                                           "engine_arguments",
                                            "port",
                                            "readiness_path",
                                            "environment",
@@ -198,6 +203,17 @@ Result<std::vector<std::string>> as_command(const Source& source, const toml::no
   return words;
 }
 
+Result<std::vector<std::string>> as_strings(const Source& source, std::string_view key, const toml::node& node) {
+  const auto* array = node.as_array();
+  if (array == nullptr) return wrong_type(source, key, "an array of strings", node);
+  std::vector<std::string> items;
+  for (const toml::node& item : *array) {
+    ASSIGN_OR_RETURN(std::string text, as_string(source, "each item of " + std::string(key), item));
+    items.push_back(std::move(text));
+  }
+  return items;
+}
+
 Status apply_environment(const Source& source, const toml::node& node, FunctionConfig& config) {
   const auto* table = node.as_table();
   if (table == nullptr) return wrong_type(source, "environment", "a table of strings", node);
@@ -266,9 +282,19 @@ Status apply_key(const Source& source, std::string_view key, const toml::node& n
     if (auto status = check_function_name(config.name); !status) return source.error(status.error().message);
   } else if (key == "engine") {
     ASSIGN_OR_RETURN(config.engine, as_string(source, key, node));
-    if (config.engine.empty()) return source.error("engine is empty: the engines are: thaw-onnx");
+    if (config.engine.empty()) return source.error("engine is empty: the engines are: thaw-onnx, llama-server");
   } else if (key == "task") {
     ASSIGN_OR_RETURN(config.task, as_string(source, key, node));
+  } else if (key == "model") {
+    ASSIGN_OR_RETURN(config.model, as_string(source, key, node));
+  } else if (key == "model_sha256") {
+    ASSIGN_OR_RETURN(config.model_sha256, as_string(source, key, node));
+  } else if (key == "context") {
+    ASSIGN_OR_RETURN(config.context, as_number(source, key, node, {0, kContextMax}));
+  } else if (key == "system_prompt") {
+    ASSIGN_OR_RETURN(config.system_prompt, as_string(source, key, node));
+  } else if (key == "engine_arguments") {
+    ASSIGN_OR_RETURN(config.engine_arguments, as_strings(source, key, node));
   } else if (key == "snapshot") {
     ASSIGN_OR_RETURN(config.snapshot, as_bool(source, key, node));
   } else if (key == "strict_connections") {
@@ -306,7 +332,8 @@ Result<toml::table> parse(const Source& source, std::string_view text) {
 // Keys of the manifest that an override of the other kind makes void.
 bool is_overridden(std::string_view key, const toml::table& overrides) {
   if (key == "command") return overrides.contains("engine");
-  if (key == "engine" || key == "task") return overrides.contains("command");
+  if (key == "engine" || key == "task" || key == "context" || key == "system_prompt" || key == "engine_arguments")
+    return overrides.contains("command");
   return false;
 }
 
@@ -326,6 +353,12 @@ std::string quoted(std::string_view text) {
     }
   }
   return out + '"';
+}
+
+std::string quoted_list(const std::vector<std::string>& items) {
+  std::string array;
+  for (const std::string& item : items) array += (array.empty() ? "" : ", ") + quoted(item);
+  return "[" + array + "]";
 }
 
 }  // namespace
@@ -355,19 +388,24 @@ Result<FunctionConfig> read_manifest(const ManifestInput& input) {
   return config;
 }
 
+std::string bare_gguf_manifest(std::string_view model) {
+  return "engine = \"llama-server\"\nmodel = " + quoted(model) + "\n";
+}
+
 std::string to_toml(const FunctionConfig& config) {
   std::string out;
   const auto line = [&](std::string_view key, const std::string& value) {
     out.append(key).append(" = ").append(value).append("\n");
   };
   if (!config.name.empty()) line("name", quoted(config.name));
-  if (!config.command.empty()) {
-    std::string array;
-    for (const std::string& argument : config.command) array += (array.empty() ? "" : ", ") + quoted(argument);
-    line("command", "[" + array + "]");
-  }
+  if (!config.command.empty()) line("command", quoted_list(config.command));
   if (!config.engine.empty()) line("engine", quoted(config.engine));
   if (!config.task.empty()) line("task", quoted(config.task));
+  if (!config.model.empty()) line("model", quoted(config.model));
+  if (!config.model_sha256.empty()) line("model_sha256", quoted(config.model_sha256));
+  if (config.context != 0) line("context", std::to_string(config.context));
+  if (!config.system_prompt.empty()) line("system_prompt", quoted(config.system_prompt));
+  if (!config.engine_arguments.empty()) line("engine_arguments", quoted_list(config.engine_arguments));
   for (const NumberField& field : kNumberFields) line(field.key, std::to_string(config.*field.member));
   line("port", std::to_string(config.port));
   line("readiness_path", quoted(config.readiness_path));

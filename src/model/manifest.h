@@ -16,8 +16,11 @@ namespace thaw::model {
 
 inline constexpr std::string_view kManifestFile = "thaw.toml";
 inline constexpr std::string_view kEngineOnnx = "thaw-onnx";
+inline constexpr std::string_view kEngineLlama = "llama-server";
 // Stands for the manifest of a model folder that brings none.
 inline constexpr std::string_view kBareModelManifest = "engine = \"thaw-onnx\"\n";
+// The same of a GGUF file, by its name in the package or its address.
+std::string bare_gguf_manifest(std::string_view model);
 
 struct ManifestInput {
   // The text of thaw.toml, at most kManifestBytesMax.
@@ -36,6 +39,9 @@ Result<FunctionConfig> read_manifest(const ManifestInput& input);
 // Checks every field's range; the same rules as read_manifest(), for configurations that come another way.
 Status validate(const FunctionConfig& config);
 Status check_function_name(std::string_view name);
+
+// Whether the model is fetched from somewhere: "s3://bucket/key", not "model.gguf".
+bool is_model_address(std::string_view model);
 
 // What an engine's function gets where the manifest is silent.
 FunctionConfig engine_defaults(std::string_view engine, std::uint64_t package_bytes);

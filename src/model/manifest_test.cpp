@@ -104,13 +104,56 @@ TEST(Manifest, ExactlyOneOfCommandAndEngine) {
   EXPECT_THAT(error_of(""), HasSubstr("command or engine is missing"));
   EXPECT_THAT(error_with("engine = 'thaw-onnx'"), HasSubstr("exclude each other"));
   EXPECT_THAT(error_with("task = 'question-answering'"), HasSubstr("task belongs to an engine"));
-  EXPECT_THAT(error_of("engine = 'tensorflow'"), HasSubstr("\"tensorflow\" is unknown; the engines are: thaw-onnx"));
+  EXPECT_THAT(error_of("engine = 'tensorflow'"),
+              HasSubstr("\"tensorflow\" is unknown; the engines are: thaw-onnx, llama-server"));
   EXPECT_THAT(error_of("engine = 'thaw-onnx'\ntask = 'telepathy'"), HasSubstr("\"telepathy\" is unknown"));
   EXPECT_THAT(error_of("engine = ''"), HasSubstr("engine is empty"));
   EXPECT_THAT(error_of("command = []"), HasSubstr("command is empty"));
   EXPECT_THAT(error_of("command = '  '"), HasSubstr("command is empty"));
   EXPECT_THAT(error_of("command = ['']"), HasSubstr("empty argument"));
   EXPECT_THAT(error_of("command = [\"a\\u0000b\"]"), HasSubstr("NUL"));
+}
+
+TEST(Manifest, ModelOfLlamaServerIsRead) {
+  const auto config = read_manifest({.manifest = R"(
+engine = "llama-server"
+model = "s3://models/chat.gguf"
+model_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+context = 2048
+system_prompt = "You are brief.\nVery."
+engine_arguments = ["--flash-attn", "on"]
+)"});
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_EQ(config->model, "s3://models/chat.gguf");
+  EXPECT_EQ(config->context, 2048u);
+  EXPECT_EQ(config->system_prompt, "You are brief.\nVery.");
+  EXPECT_EQ(config->engine_arguments, (std::vector<std::string>{"--flash-attn", "on"}));
+  EXPECT_EQ(config->readiness_path, "/health");
+  EXPECT_EQ(config->memory_mb, 2 * kMemoryMbPerVcpu);
+  const auto bare = read_manifest({.manifest = bare_gguf_manifest("my \"model\".gguf")});
+  ASSERT_TRUE(bare.ok()) << bare.error().message;
+  EXPECT_EQ(bare->model, "my \"model\".gguf");
+}
+
+TEST(Manifest, ModelIsChecked) {
+  const std::string llama = "engine = 'llama-server'\n";
+  EXPECT_THAT(error_of(llama), HasSubstr("model is missing"));
+  EXPECT_THAT(error_of(llama + "model = '../model.gguf'"), HasSubstr("leads out of the package"));
+  EXPECT_THAT(error_of(llama + "model = '/etc/model.gguf'"), HasSubstr("leads out of the package"));
+  EXPECT_THAT(error_of(llama + "model = 'a//b.gguf'"), HasSubstr("leads out of the package"));
+  EXPECT_THAT(error_of(llama + "model = \"a\\nb.gguf\""), HasSubstr("control character"));
+  EXPECT_THAT(error_of(llama + "model = '" + std::string(3000, 'a') + "'"), HasSubstr("at most 2048"));
+  EXPECT_THAT(error_of(llama + "model = 'm.gguf'\nmodel_sha256 = 'E3'"), HasSubstr("64 digits"));
+  EXPECT_THAT(error_of(llama + "model = 'm.gguf'\ncontext = 2000000"), HasSubstr("out of range: 0 to 1048576"));
+  EXPECT_THAT(error_of(llama + "model = 'm.gguf'\nengine_arguments = '--x'"), HasSubstr("an array of strings"));
+  EXPECT_THAT(error_of(llama + "model = 'm.gguf'\ntask = 'question-answering'"), HasSubstr("thaw-onnx"));
+  EXPECT_THAT(error_of(llama + "model = 'm.gguf'\nsystem_prompt = '" + std::string(40000, 'a') + "'"),
+              HasSubstr("at most 32768"));
+  EXPECT_THAT(error_with("context = 5"), HasSubstr("context belongs to the engine llama-server"));
+  EXPECT_THAT(error_with("system_prompt = 'x'"), HasSubstr("system_prompt belongs to the engine llama-server"));
+  EXPECT_THAT(error_with("model_sha256 = '" + std::string(64, 'a') + "'"), HasSubstr("but no model"));
+  EXPECT_TRUE(is_model_address("hf:owner/repo/file.gguf"));
+  EXPECT_FALSE(is_model_address("folder/a:b.gguf"));
 }
 
 TEST(Manifest, EngineBringsItsDefaultsByTheSizeOfTheModel) {
@@ -306,6 +349,26 @@ TEST(Config, JsonRoundTrip) {
   const auto again = config_from_json(to_json(config));
   ASSERT_TRUE(again.ok()) << again.error().message;
   EXPECT_EQ(*again, config);
+}
+
+TEST(Config, ModelRoundTrip) {
+  FunctionConfig config;
+  config.name = "chat";
+  config.engine = kEngineLlama;
+  config.model = "hf:owner/repo/chat.gguf";
+  config.context = 512;
+  config.system_prompt = "\"quoted\"\n";
+  config.engine_arguments = {"--a", ""};
+  const auto from_toml = read_manifest({.manifest = to_toml(config)});
+  ASSERT_TRUE(from_toml.ok()) << from_toml.error().message << "\n" << to_toml(config);
+  EXPECT_EQ(*from_toml, config);
+  config.resolved = {"digest", "chat.gguf", 1ULL << 40, 32768, true, "{{ messages }}"};
+  const auto from_json = config_from_json(to_json(config));
+  ASSERT_TRUE(from_json.ok()) << from_json.error().message;
+  EXPECT_EQ(*from_json, config);
+  std::string damaged = to_json(config);
+  damaged.replace(damaged.find("\"embeds\":true"), 13, "\"embeds\":tru1");
+  EXPECT_EQ(config_from_json(damaged).error().kind, ErrorKind::corrupt);
 }
 
 TEST(Config, StoredFormIsStable) {

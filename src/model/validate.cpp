@@ -35,13 +35,90 @@ Status check_engine(const FunctionConfig& config) {
     if (!config.task.empty()) return invalid_argument("task belongs to an engine, but the function has a command");
     return {};
   }
+  if (config.engine == kEngineLlama) {
+    if (!config.task.empty()) return invalid_argument("task belongs to the engine thaw-onnx, not to llama-server");
+    if (config.model.empty()) {
+      return invalid_argument(
+          "model is missing: the engine llama-server needs a GGUF file, like model = "
+          "\"model.gguf\" or model = \"s3://bucket/key.gguf\"");
+    }
+    return {};
+  }
   if (config.engine != kEngineOnnx) {
-    return invalid_argument("engine \"" + config.engine.substr(0, 100) + "\" is unknown; the engines are: thaw-onnx");
+    return invalid_argument("engine \"" + config.engine.substr(0, 100) +
+                            "\" is unknown; the engines are: thaw-onnx, llama-server");
   }
   if (!config.task.empty() &&
       std::find(std::begin(kTasksOnnx), std::end(kTasksOnnx), config.task) == std::end(kTasksOnnx)) {
     return invalid_argument("task \"" + config.task.substr(0, 100) +
                             "\" is unknown; the tasks of thaw-onnx are: question-answering");
+  }
+  return {};
+}
+
+// A path inside the package, as its entries are named: relative, and never upwards.
+bool is_inner_path(std::string_view path) {
+  for (std::size_t at = 0; at <= path.size();) {
+    const std::size_t end = std::min(path.find('/', at), path.size());
+    const std::string_view part = path.substr(at, end - at);
+    if (part == ".." || part == "." || (part.empty() && end != path.size())) return false;
+    at = end + 1;
+  }
+  return true;
+}
+
+Status check_model(const FunctionConfig& config) {
+  if (config.model.size() > kModelBytesMax) {
+    return Error{ErrorKind::too_large, "model is " + std::to_string(config.model.size()) + " bytes; at most " +
+                                           std::to_string(kModelBytesMax) + " are possible"};
+  }
+  const auto is_control = [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; };
+  if (std::any_of(config.model.begin(), config.model.end(), is_control))
+    return invalid_argument("model holds a control character");
+  if (!is_model_address(config.model) && !is_inner_path(config.model)) {
+    return invalid_argument("model = \"" + config.model.substr(0, 100) +
+                            "\" leads out of the package: give a path inside of it, or an address such as "
+                            "s3://bucket/key.gguf");
+  }
+  const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  if (!config.model_sha256.empty() && (config.model_sha256.size() != 64 ||
+                                       !std::all_of(config.model_sha256.begin(), config.model_sha256.end(), is_hex)))
+    return invalid_argument("model_sha256 must be 64 digits of lower-case hexadecimal");
+  if (!config.model_sha256.empty() && config.model.empty())
+    return invalid_argument("model_sha256 is given, but no model");
+  return {};
+}
+
+Status check_llama(const FunctionConfig& config) {
+  if (config.engine != kEngineLlama) {
+    const char* key = config.context != 0                ? "context"
+                      : !config.system_prompt.empty()    ? "system_prompt"
+                      : !config.engine_arguments.empty() ? "engine_arguments"
+                                                         : nullptr;
+    if (key != nullptr) return invalid_argument(std::string(key) + " belongs to the engine llama-server");
+    return {};
+  }
+  if (config.context > kContextMax) {
+    return invalid_argument("context = " + std::to_string(config.context) + " is out of range: 0 to " +
+                            std::to_string(kContextMax));
+  }
+  if (config.system_prompt.size() > kSystemPromptBytesMax) {
+    return Error{ErrorKind::too_large, "system_prompt is " + std::to_string(config.system_prompt.size()) +
+                                           " bytes; at most " + std::to_string(kSystemPromptBytesMax) +
+                                           " are possible"};
+  }
+  if (config.engine_arguments.size() > kEngineArgumentsMax) {
+    return Error{ErrorKind::too_large, "engine_arguments has " + std::to_string(config.engine_arguments.size()) +
+                                           " items; at most " + std::to_string(kEngineArgumentsMax) + " are possible"};
+  }
+  std::size_t bytes = 0;
+  for (const std::string& argument : config.engine_arguments) {
+    if (argument.find('\0') != std::string::npos) return invalid_argument("engine_arguments holds a NUL character");
+    bytes += argument.size() + 1;
+  }
+  if (bytes > kCommandBytesMax) {
+    return Error{ErrorKind::too_large, "engine_arguments is " + std::to_string(bytes) + " bytes; at most " +
+                                           std::to_string(kCommandBytesMax) + " are possible"};
   }
   return {};
 }
@@ -158,6 +235,8 @@ Status validate(const FunctionConfig& config) {
   }
   if (!config.command.empty()) RETURN_IF_ERROR(check_command(config.command));
   RETURN_IF_ERROR(check_engine(config));
+  RETURN_IF_ERROR(check_model(config));
+  RETURN_IF_ERROR(check_llama(config));
   for (const NumberField& field : kNumberFields) {
     const std::uint32_t value = config.*field.member;
     if (value < field.min || value > field.max) {
@@ -174,8 +253,23 @@ Status validate(const FunctionConfig& config) {
   return check_environment(config);
 }
 
+bool is_model_address(std::string_view model) {
+  const std::size_t colon = model.find(':');
+  return colon != std::string_view::npos && colon < model.find('/');
+}
+
 FunctionConfig engine_defaults(std::string_view engine, std::uint64_t package_bytes) {
   FunctionConfig config;
+  if (engine == kEngineLlama) {
+    // Two vCPUs: prompts are computed twice as fast as with one. The model itself is not the environment's memory.
+    config.memory_mb = 2 * kMemoryMbPerVcpu;
+    config.ephemeral_mb = 64;
+    config.concurrency = 4;
+    config.timeout_s = 300;
+    config.init_timeout_s = 300;
+    config.readiness_path = "/health";
+    return config;
+  }
   if (engine != kEngineOnnx) return config;
   // One whole vCPU for small models; for large ones room for the weights, their packed copy, and the tensors of a
   // batch. Beyond the most that a function can have the model may still fit, so it is not refused here.

@@ -97,8 +97,7 @@ http::Task<Result<std::shared_ptr<Environment>>> FunctionPool::start_apart(
   }
   const Status started = co_await http::awaited<Status>(loop, [&](auto done) {
     environment->apart = std::move(done);
-    boost::asio::post(pool_.starters_,
-                      [self = shared_from_this(), environment] { self->start_on_thread(environment); });
+    post_start(environment);
   });
   if (!started.ok()) co_return started.error();
   co_return environment;

@@ -93,6 +93,7 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   bool start_one();
   bool will_restore();
   std::shared_ptr<Environment> new_environment();
+  void post_start(const std::shared_ptr<Environment>& environment);
   void start_on_thread(std::shared_ptr<Environment> environment);
   void on_started(std::shared_ptr<Environment> environment, Result<sandbox::Started> started);
   http::Task<> wait_ready(std::shared_ptr<Environment> environment, http::Loop& loop);

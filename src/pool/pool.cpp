@@ -2,6 +2,7 @@
 
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/post.hpp>
+#include <thread>
 
 #include "base/log.h"
 #include "http/message.h"
@@ -52,7 +53,10 @@ Pool::Pool(sandbox::EnvironmentHost& host, observe::FunctionLogs& logs, http::Lo
   host_.set_on_exit([this](sandbox::ExitInfo exit) { on_exit(exit); });
 }
 
-Pool::~Pool() { starters_.join(); }
+Pool::~Pool() {
+  starters_.join();
+  model_starters_.join();
+}
 
 std::shared_ptr<FunctionPool> Pool::pool_of(const std::shared_ptr<const model::FunctionRecord>& record) {
   std::shared_ptr<FunctionPool> replaced;
@@ -116,19 +120,43 @@ http::Task<Result<Lease>> Pool::acquire(http::Exchange& exchange, std::shared_pt
   co_return std::move(**outcome);
 }
 
-bool Pool::admit(std::uint64_t bytes, const FunctionPool* asking) {
+bool Pool::try_admit(std::uint64_t bytes) {
   std::uint64_t admitted = memory_admitted_bytes_;
   while (admitted + bytes <= limits_.memory_bytes_max) {
     if (memory_admitted_bytes_.compare_exchange_weak(admitted, admitted + bytes)) return true;
   }
-  // What an ending environment held comes back with its exit; until then the caller waits in its queue.
-  evict_one_idle(asking);
   return false;
+}
+
+bool Pool::admit(std::uint64_t bytes, const FunctionPool* asking) {
+  while (!try_admit(bytes)) {
+    // What an ending environment held comes back with its exit; until then the caller waits in its queue.
+    if (bytes > limits_.memory_bytes_max || make_room(asking) != Room::made) return false;
+  }
+  return true;
 }
 
 void Pool::release(std::uint64_t bytes) { memory_admitted_bytes_ -= bytes; }
 
-bool Pool::evict_one_idle(const FunctionPool* asking) {
+bool Pool::ModelBudget::take(std::uint64_t bytes) {
+  constexpr std::chrono::seconds kWaitMax{10};
+  const TimePoint until = Clock::now() + kWaitMax;
+  while (!pool_.try_admit(bytes)) {
+    if (bytes > pool_.limits_.memory_bytes_max || pool_.stopping_) return false;
+    const Room room = pool_.make_room(nullptr);
+    if (room == Room::made) continue;
+    if (room == Room::none || Clock::now() >= until) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
+}
+
+void Pool::ModelBudget::give_back(std::uint64_t bytes) {
+  pool_.release(bytes);
+  pool_.pump_starved();
+}
+
+Pool::Room Pool::make_room(const FunctionPool* asking) {
   std::shared_ptr<FunctionPool> oldest;
   TimePoint oldest_since = TimePoint::max();
   for (const auto& functions : all()) {
@@ -139,7 +167,10 @@ bool Pool::evict_one_idle(const FunctionPool* asking) {
       oldest = functions;
     }
   }
-  return oldest != nullptr && oldest->drop_oldest_idle();
+  const auto model_since = models_ != nullptr ? models_->oldest_unused() : std::nullopt;
+  if (model_since && *model_since < oldest_since && models_->drop_oldest_unused()) return Room::made;
+  if (oldest != nullptr && oldest->drop_oldest_idle()) return Room::soon;
+  return Room::none;
 }
 
 std::vector<std::shared_ptr<FunctionPool>> Pool::all() {

@@ -31,6 +31,7 @@
 #include "pool/output.h"
 #include "pool/snapshot_maker.h"
 #include "sandbox/sandbox.h"
+#include "store/model_memory.h"
 
 namespace thaw::pool {
 
@@ -42,12 +43,17 @@ struct PoolLimits {
   std::size_t header_bytes_max = 65536;         // of a function's responses
 };
 
-// The package of a function as the spawner takes it; `hold` keeps it on disk.
+// The package of a function and its model as the spawner takes them; the holds keep them where they are.
 struct Package {
   UniqueFd folder;
   std::shared_ptr<const void> hold;
+  UniqueFd model;  // empty where the function names none
+  std::shared_ptr<const void> model_hold;
 };
-using OpenPackage = std::function<Result<Package>(const std::string& code_sha256)>;
+// May take as long as a model takes that has to be fetched. An error with this code is for the caller, as it is; others
+// are for the log.
+inline constexpr char kModelUnavailable[] = "Init.ModelUnavailable";
+using OpenPackage = std::function<Result<Package>(const model::FunctionRecord&)>;
 
 // Names the environments of a version of a function: "name" and "version" of the record, the name without regard to
 // case.
@@ -87,6 +93,7 @@ struct Environment {
   // Set: it belongs to the making of a snapshot, which hears here that it has started; it is lent to nobody.
   std::function<void(Status)> apart;
   std::shared_ptr<const void> package_hold;
+  std::shared_ptr<const void> model_hold;
   std::shared_ptr<FunctionOutput> output;
   boost::asio::ip::tcp::endpoint endpoint;
   std::atomic<std::uint64_t> memory_peak_bytes{0};
@@ -185,6 +192,10 @@ class Pool {
   SnapshotMaker& use_snapshots(const snapshot::SnapshotFolder& folder, SnapshotLimits limits);
   // nullptr without use_snapshots().
   SnapshotMaker* snapshots() { return maker_.get(); }
+  // Models share the memory that environments are admitted to. Open them with this, and tell use_models() of them
+  // before the first acquire(); they outlive the pool's environments.
+  store::MemoryBudget& model_budget() { return model_budget_; }
+  void use_models(store::ModelMemory& models) { models_ = &models; }
   // Whether the record still stands in the catalog: asked before a version gets its first environment, so that a
   // request that was on its way while it was deleted does not bring it back. Call it before the first acquire().
   using Exists = std::function<bool(const model::FunctionRecord&)>;
@@ -224,7 +235,11 @@ class Pool {
   // Takes memory for one more environment, ending idle ones of other functions when there is none left.
   bool admit(std::uint64_t bytes, const FunctionPool* asking);
   void release(std::uint64_t bytes);
-  bool evict_one_idle(const FunctionPool* asking);
+  bool try_admit(std::uint64_t bytes);
+  // Drops whatever has been idle longest: a model that nobody uses, or an environment, whose memory comes back with
+  // its exit.
+  enum class Room : std::uint8_t { none, soon, made };
+  Room make_room(const FunctionPool* asking);
   // Looks again at functions whose queue waits for memory or for a turn to start.
   void pump_starved();
   void on_exit(const sandbox::ExitInfo& exit);
@@ -239,7 +254,8 @@ class Pool {
   const OpenPackage open_package_;
   const PoolLimits limits_;
   Exists exists_;
-  boost::asio::thread_pool starters_{2};  // opens packages: file I/O stays off the loops
+  boost::asio::thread_pool starters_{2};        // opens packages: file I/O stays off the loops
+  boost::asio::thread_pool model_starters_{4};  // the same where a model may have to be fetched
   boost::asio::basic_waitable_timer<std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>,
                                     http::Executor>
       sweeper_;
@@ -249,6 +265,19 @@ class Pool {
   std::atomic<std::uint64_t> memory_admitted_bytes_{0};
   std::atomic<bool> starved_{false};
   std::atomic<bool> stopping_{false};
+
+  // What models take of the memory that environments are admitted to.
+  class ModelBudget final : public store::MemoryBudget {
+   public:
+    explicit ModelBudget(Pool& pool) : pool_(pool) {}
+    bool take(std::uint64_t bytes) override;
+    void give_back(std::uint64_t bytes) override;
+
+   private:
+    Pool& pool_;
+  };
+  ModelBudget model_budget_{*this};
+  store::ModelMemory* models_ = nullptr;
 
   std::mutex mutex_;
   std::condition_variable gone_;

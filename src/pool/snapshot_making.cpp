@@ -25,9 +25,29 @@ namespace {
 constexpr auto kLessonLookEvery = 10ms;
 constexpr auto kLessonWaitMax = 2000ms;
 
+// One for each slot, so that every one has the system prompt in its part of the KV cache.
+std::vector<model::WarmUpRequest> llama_warm_up(const model::FunctionConfig& config) {
+  std::vector<model::WarmUpRequest> requests;
+  const std::size_t count = std::min<std::size_t>(config.concurrency, model::kWarmUpRequestsMax);
+  for (std::size_t slot = 0; slot < count; ++slot) {
+    model::WarmUpRequest& request = requests.emplace_back();
+    request.method = "POST";
+    const std::string of_slot = "\"id_slot\": " + std::to_string(slot);
+    request.path = config.resolved.embeds ? "/v1/embeddings" : "/v1/chat/completions";
+    request.body = config.resolved.embeds
+                       ? "{\"input\": \"Hello\", " + of_slot + "}"
+                       : "{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}], \"max_tokens\": 1, "
+                         "\"cache_prompt\": true, " +
+                             of_slot + "}";
+  }
+  return requests;
+}
+
 // Those of the manifest; an engine's own where it has none.
 std::vector<model::WarmUpRequest> warm_up_requests(const model::FunctionConfig& config) {
-  if (!config.warm_up.empty() || config.engine != "thaw-onnx") return config.warm_up;
+  if (!config.warm_up.empty()) return config.warm_up;
+  if (config.engine == "llama-server") return llama_warm_up(config);
+  if (config.engine != "thaw-onnx") return {};
   model::WarmUpRequest question;
   question.method = "POST";
   question.path = "/question";

@@ -55,8 +55,14 @@ bool FunctionPool::start_one() {
     environments_.push_back(environment);
     ++starting_;
   }
-  boost::asio::post(pool_.starters_, [self = shared_from_this(), environment] { self->start_on_thread(environment); });
+  post_start(environment);
   return true;
+}
+
+// A model that has to be fetched must not keep the starts of other functions waiting.
+void FunctionPool::post_start(const std::shared_ptr<Environment>& environment) {
+  boost::asio::thread_pool& threads = config().model.empty() ? pool_.starters_ : pool_.model_starters_;
+  boost::asio::post(threads, [self = shared_from_this(), environment] { self->start_on_thread(environment); });
 }
 
 std::shared_ptr<Environment> FunctionPool::new_environment() {
@@ -70,7 +76,12 @@ std::shared_ptr<Environment> FunctionPool::new_environment() {
 }
 
 void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
-  auto package = pool_.open_package_(record_->code_sha256);
+  auto package = pool_.open_package_(*record_);
+  {
+    // What the model's fetch has taken is no part of the init.
+    const std::lock_guard lock(mutex_);
+    environment->started_at = environment->idle_since = Clock::now();
+  }
   auto output = sys::pipe(O_NONBLOCK);
   if (!package.ok() || !output.ok()) {
     on_started(environment, package.ok() ? output.error() : package.error());
@@ -79,6 +90,7 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
   // Only our end is non-blocking: the function must see an ordinary pipe.
   ::fcntl(output->write_end.get(), F_SETFL, 0);
   environment->package_hold = std::move(package->hold);
+  environment->model_hold = std::move(package->model_hold);
   http::Loop& loop = pool_.loops_.next();
   environment->output = std::make_shared<FunctionOutput>(std::move(output->read_end), log_);
   boost::asio::co_spawn(
@@ -88,6 +100,7 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
   spec.id = environment->id;
   spec.sockets = kFirstSockets;
   spec.package = std::move(package->folder);
+  spec.model = std::move(package->model);
   spec.output = std::move(output->write_end);
   if (const auto image = find_image(*environment); image != nullptr) {
     auto pages = sys::duplicate(image->pages);
@@ -148,6 +161,7 @@ Error FunctionPool::start_error(const Error& error) const {
                 " is neither in the package nor on the system, or is not executable",
             "Init.ExecFailed"};
   }
+  if (error.code == kModelUnavailable) return error;
   if (error.code == "Function.OutOfMemory") {
     return init_error({.reason = sandbox::ExitReason::out_of_memory});
   }

@@ -1,6 +1,8 @@
 #include "pool/start_command.h"
 
+#include <algorithm>
 #include <map>
+#include <thread>
 
 namespace thaw::pool {
 namespace {
@@ -16,6 +18,69 @@ std::string with_port(std::string argument, const std::string& port) {
   return argument;
 }
 
+std::string in_model_folder(const std::string& file) {
+  return file.empty() ? sandbox::kModelFolder : std::string(sandbox::kModelFolder) + "/" + file;
+}
+
+// What a conversation that brings no system message begins with; the rest is the model's own template.
+std::string with_system_prompt(const model::FunctionConfig& config) {
+  std::string quoted;
+  for (const char c : config.system_prompt) {
+    if (c == '\\' || c == '\'') quoted += '\\';
+    if (c == '\n') {
+      quoted += "\\n";
+    } else {
+      quoted += c;
+    }
+  }
+  return "{%- if not messages or messages[0].role != 'system' -%}{%- set messages = [{'role': 'system', 'content': '" +
+         quoted + "'}] + messages -%}{%- endif -%}" + config.resolved.chat_template;
+}
+
+std::vector<std::string> llama_command(const model::FunctionConfig& config, const std::string& port) {
+  // Beyond the share another thread would only wait for its turn.
+  const std::uint32_t share = std::max(1U, (model::cpu_milli(config.memory_mb) + 999) / 1000);
+  const std::string threads = std::to_string(std::min(share, std::max(1U, std::thread::hardware_concurrency())));
+  std::uint32_t context = config.context;
+  if (context == 0) {
+    context = config.resolved.context_trained == 0 ? model::kContextDefault
+                                                   : std::min(model::kContextDefault, config.resolved.context_trained);
+  }
+  const std::string total = std::to_string(std::uint64_t{context} * config.concurrency);
+  std::vector<std::string> argv{"/opt/thaw/llama-server"};
+  const auto option = [&](const char* name, std::string value) {
+    argv.emplace_back(name);
+    argv.push_back(std::move(value));
+  };
+  option("--model", in_model_folder(config.resolved.file));
+  option("--alias", config.name);
+  option("--host", "127.0.0.1");
+  option("--port", port);
+  option("--threads", threads);
+  option("--threads-batch", threads);
+  // Threads that wait for work by spinning use up the share of those that have some.
+  option("--poll", "0");
+  option("--threads-http", "4");
+  option("--parallel", std::to_string(config.concurrency));
+  option("--ctx-size", total);
+  // What Thaw has decided is not fitted to the machine, and earlier prompts are kept in the slots alone: private memory
+  // is what a clone costs.
+  option("--fit", "off");
+  option("--cache-ram", "0");
+  option("--ctx-checkpoints", "0");
+  argv.emplace_back("--offline");
+  if (config.resolved.embeds) {
+    argv.emplace_back("--embeddings");
+    // A text must fit into one of them.
+    option("--ubatch-size", std::to_string(context));
+    option("--batch-size", std::to_string(context));
+  }
+  if (!config.system_prompt.empty() && !config.resolved.chat_template.empty())
+    option("--chat-template", with_system_prompt(config));
+  argv.insert(argv.end(), config.engine_arguments.begin(), config.engine_arguments.end());
+  return argv;
+}
+
 }  // namespace
 
 sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const char* initialization_type) {
@@ -27,9 +92,13 @@ sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const c
   spec.cpu_milli = model::cpu_milli(config.memory_mb);
   spec.pids_max = kProcessesMax;
   if (config.engine == "thaw-onnx") {
-    spec.engine = sandbox::Engine::thaw_onnx;
-    spec.argv = {"/opt/thaw/thaw-onnx", "--model", "/var/task", "--listen", "127.0.0.1:" + port};
+    spec.engine = sandbox::Engine::installed;
+    const std::string folder = config.model.empty() ? "/var/task" : sandbox::kModelFolder;
+    spec.argv = {"/opt/thaw/thaw-onnx", "--model", folder, "--listen", "127.0.0.1:" + port};
     if (!config.task.empty()) spec.argv.insert(spec.argv.end(), {"--task", config.task});
+  } else if (config.engine == "llama-server") {
+    spec.engine = sandbox::Engine::installed;
+    spec.argv = llama_command(config, port);
   } else {
     for (const std::string& argument : config.command) spec.argv.push_back(with_port(argument, port));
   }

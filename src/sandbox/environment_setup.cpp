@@ -153,6 +153,7 @@ class Setup {
   UniqueFd package_;
   UniqueFd output_;
   UniqueFd engine_;
+  UniqueFd model_;
   UniqueFd image_;
   UniqueFd working_set_;
   std::vector<UniqueFd> sockets_;
@@ -216,26 +217,24 @@ void Setup::wait_for_go() {
   std::vector<std::byte> bytes(protocol::kRequestBytesMax);
   auto message = receive_message(plan_.report, bytes, Wait::yes);
   if (!message.ok() || message->size == 0) ::_exit(0);  // not needed any more
-  if (message->fds.size() <= kGoOutput) fail(internal_error("go without descriptors"));
   protocol::Header header;
   protocol::StartBody body;
   if (message->size < sizeof(header) + sizeof(body)) fail(internal_error("go without a request"));
   std::memcpy(&body, bytes.data() + sizeof(header), sizeof(body));
-  auto request =
-      protocol::decode_request({bytes.data(), message->size},
-                               protocol::kRequestDescriptors + (body.restore == 1 ? protocol::kRestoreDescriptors : 0));
+  const std::size_t engines = body.engine != static_cast<std::uint32_t>(Engine::none) ? 1 : 0;
+  if (message->fds.size() < engines) fail(internal_error("go without an engine"));
+  auto request = protocol::decode_request({bytes.data(), message->size}, message->fds.size() - engines);
   if (!request.ok()) fail(request.error());
   request_ = std::move(request->start);
+  std::size_t next = 0;
+  package_ = std::move(message->fds[next++]);
+  output_ = std::move(message->fds[next++]);
+  if (request_.model) model_ = std::move(message->fds[next++]);
   if (request_.restore) {
-    if (message->fds.size() < kGoEngine + protocol::kRestoreDescriptors) fail(internal_error("go without an image"));
-    working_set_ = std::move(message->fds.back());
-    message->fds.pop_back();
-    image_ = std::move(message->fds.back());
-    message->fds.pop_back();
+    image_ = std::move(message->fds[next++]);
+    working_set_ = std::move(message->fds[next++]);
   }
-  package_ = std::move(message->fds[kGoPackage]);
-  output_ = std::move(message->fds[kGoOutput]);
-  if (message->fds.size() > kGoEngine) engine_ = std::move(message->fds[kGoEngine]);
+  if (engines != 0) engine_ = std::move(message->fds[next]);
 }
 
 void Setup::set_group_limits() {
@@ -278,6 +277,7 @@ void Setup::mount_own() {
   check(::mount("tmpfs", "/dev/shm", "tmpfs", kFlags | MS_NOEXEC, shared.c_str()) == 0, "/dev/shm");
   attach(package_, "/var/task");
   if (engine_.valid()) attach(engine_, "/opt/thaw");
+  if (model_.valid()) attach(model_, kModelFolder);
   check(::chdir("/var/task") == 0, "the package");
 }
 

@@ -67,11 +67,10 @@ Error error_of(SetupReport report);
 Error error_of_failed_step(std::span<const std::byte, kFailedStepBytes> step);
 
 // What the spawner sends to a process that waits: the bytes of the start request, as decode_request has accepted them,
-// with these descriptors. The folders are detached mounts (clone_read_only). The engine comes only where there is one;
-// the image and its working set, with a restore, are the last.
+// with these descriptors. The folders are detached mounts (clone_read_only). Behind these come, each where there is
+// one, the model, the image with its working set, and the engine.
 inline constexpr std::size_t kGoPackage = 0;
 inline constexpr std::size_t kGoOutput = 1;
-inline constexpr std::size_t kGoEngine = 2;
 
 // Everything is borrowed: the process is a copy of the spawner and ends in execve or _exit.
 struct SetupPlan {

@@ -41,11 +41,13 @@ Status check_start(const StartBody& body) {
   if (body.cpu_milli == 0 || body.cpu_milli > kCpuMilliMax) return wrong("cpu_milli");
   if (body.pids_max < kPidsMin || body.pids_max > kPidsMax) return wrong("pids_max");
   if (body.sockets > kSocketsPerRequestMax) return wrong("sockets");
-  if (body.engine > static_cast<std::uint32_t>(Engine::thaw_onnx)) return wrong("engine");
+  if (body.engine > static_cast<std::uint32_t>(Engine::installed)) return wrong("engine");
   if (body.argument_count == 0 || body.argument_count > kStringsMax) return wrong("argument_count");
   if (body.variable_count > kStringsMax) return wrong("variable_count");
   if (body.strings_bytes > kArgumentsBytesMax) return wrong("strings_bytes");
   if (body.restore > 1) return wrong("restore");
+  if (body.model > 1) return wrong("model");
+  if (body.reserved != 0) return wrong("reserved");
   return {};
 }
 
@@ -75,7 +77,8 @@ Result<StartRequest> decode_start(std::span<const std::byte> bytes) {
                        .pids_max = body.pids_max,
                        .sockets = body.sockets,
                        .engine = static_cast<Engine>(body.engine),
-                       .restore = body.restore == 1};
+                       .restore = body.restore == 1,
+                       .model = body.model == 1};
   std::string_view tail(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const auto strings = static_cast<std::size_t>(std::count(tail.begin(), tail.end(), '\0'));
   if (strings != std::size_t{body.argument_count} + body.variable_count) return wrong("number of strings");
@@ -120,8 +123,7 @@ Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t des
   switch (request.type) {
     case MessageType::start: {
       ASSIGN_OR_RETURN(request.start, decode_start(bytes));
-      if (descriptor_count != kRequestDescriptors + (request.start.restore ? kRestoreDescriptors : 0))
-        return wrong("number of descriptors");
+      if (descriptor_count != request.start.descriptors()) return wrong("number of descriptors");
       return request;
     }
     case MessageType::make_sockets: {
@@ -175,7 +177,8 @@ Result<std::string> encode_start(std::uint64_t serial, const EnvironmentSpec& sp
                        .argument_count = static_cast<std::uint32_t>(spec.argv.size()),
                        .variable_count = static_cast<std::uint32_t>(spec.environment.size()),
                        .strings_bytes = static_cast<std::uint32_t>(strings_bytes),
-                       .restore = spec.image.valid() ? 1U : 0U};
+                       .restore = spec.image.valid() ? 1U : 0U,
+                       .model = spec.model.valid() ? 1U : 0U};
   RETURN_IF_ERROR(check_start(body));
   std::string bytes = encode(MessageType::start, serial, spec.id, body);
   bytes.reserve(bytes.size() + strings_bytes);

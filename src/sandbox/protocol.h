@@ -9,8 +9,8 @@
 //
 //   request        body          tail                              descriptors
 //   start          StartBody     argv, then the variables: each    the package's folder, the output pipe; with
-//                                                                  restore: the image, its working set
-//                                string with its NUL, strings_bytes in all
+//                                string with its NUL,              model: the model's folder; with restore: the
+//                                strings_bytes in all              image, its working set
 //   make_sockets   CountBody     -                                 -
 //   freeze         FreezeBody    -                                 the image, an empty writable file
 //   destroy        -             -                                 -
@@ -73,8 +73,10 @@ struct StartBody {
   std::uint32_t variable_count = 0;
   std::uint32_t strings_bytes = 0;
   std::uint32_t restore = 0;  // 1: from an image
+  std::uint32_t model = 0;    // 1: with a model
+  std::uint32_t reserved = 0;
 };
-static_assert(sizeof(StartBody) == 48 && std::is_trivially_copyable_v<StartBody>);
+static_assert(sizeof(StartBody) == 56 && std::is_trivially_copyable_v<StartBody>);
 
 struct CountBody {
   std::uint32_t count = 0;
@@ -149,6 +151,7 @@ inline constexpr std::size_t kRequestBytesMax = sizeof(Header) + sizeof(StartBod
 inline constexpr std::size_t kReplyBytesMax = sizeof(Header) + sizeof(FrozenBody);
 inline constexpr std::size_t kRequestDescriptors = 2;  // of a start
 inline constexpr std::size_t kRestoreDescriptors = 2;  // more, with restore
+inline constexpr std::size_t kStartDescriptorsMax = kRequestDescriptors + 1 + kRestoreDescriptors;
 inline constexpr std::size_t kReplyDescriptorsMax = kSocketsPerRequestMax + 8;
 
 // What a request may ask for.
@@ -172,6 +175,11 @@ struct StartRequest {
   std::vector<std::string> argv;
   std::vector<std::string> environment;
   bool restore = false;
+  bool model = false;
+
+  std::size_t descriptors() const {
+    return kRequestDescriptors + (model ? 1 : 0) + (restore ? kRestoreDescriptors : 0);
+  }
 };
 
 struct Request {

@@ -6,7 +6,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
-  const std::size_t descriptors = data[0] & 3;
+  const std::size_t descriptors = data[0] & 7;
   const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(data + 1), size - 1);
   const auto request = thaw::sandbox::protocol::decode_request(bytes, descriptors);
   if (request.ok() && request->type == thaw::sandbox::protocol::MessageType::start) {

@@ -19,8 +19,12 @@ namespace thaw::sandbox {
 
 inline constexpr std::size_t kArgumentsBytesMax = 98304;  // argv and environment of one start, together
 inline constexpr std::uint32_t kSocketsPerRequestMax = 64;
+// Where a function finds its model, as SageMaker's containers do ("Use Your Own Inference Code with Hosting Services",
+// Amazon SageMaker Developer Guide).
+inline constexpr char kModelFolder[] = "/opt/ml/model";
 
-enum class Engine : std::uint8_t { none, thaw_onnx };
+// Which files /opt/thaw holds for a function: none, or those of the engines.
+enum class Engine : std::uint8_t { none, installed };
 
 struct EnvironmentSpec {
   // Chosen by the caller, never used twice while the spawner lives.
@@ -31,9 +35,10 @@ struct EnvironmentSpec {
   std::uint64_t tmp_bytes = 0;
   std::vector<std::string> argv;
   std::vector<std::string> environment;  // "NAME=value", the whole environment of the function
-  Engine engine = Engine::none;          // thaw_onnx: the engine's folder is bound at /opt/thaw
+  Engine engine = Engine::none;          // installed: the engines' folder is bound at /opt/thaw
   std::uint32_t sockets = 4;             // unconnected TCP sockets made in its network namespace at the start
   UniqueFd package;                      // O_PATH folder, bound read-only at /var/task
+  UniqueFd model;                        // the same at kModelFolder; may be empty
   UniqueFd output;                       // write end of a pipe: the function's standard output and error
   // A snapshot to restore, as snapshot::load_image() has it in memory; argv and environment are then the snapshot's.
   UniqueFd image;

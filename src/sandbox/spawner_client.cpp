@@ -121,6 +121,7 @@ void SpawnerClient::start(EnvironmentSpec spec, StartDone done) {
   if (!bytes.ok()) return refuse(bytes.error());
   if (!spec.package.valid() || !spec.output.valid()) return refuse(invalid_argument("a start needs both descriptors"));
   std::vector<int> fds{spec.package.get(), spec.output.get()};
+  if (spec.model.valid()) fds.push_back(spec.model.get());
   if (spec.image.valid()) fds.insert(fds.end(), {spec.image.get(), spec.working_set.get()});
   if (const Status sent = state_->send(*bytes, fds); !sent.ok() && State::is_refusal(sent.error()))
     refuse(sent.error());

@@ -31,12 +31,18 @@ constexpr auto kRefillPause = std::chrono::seconds(1);
 constexpr auto kClearPause = std::chrono::milliseconds(1);
 constexpr auto kClearMax = std::chrono::seconds(5);
 
-Status check_descriptors(std::span<const UniqueFd> fds) {
+Status check_descriptors(const protocol::StartRequest& request, std::span<const UniqueFd> fds) {
   struct stat info;
   if (::fstat(fds[0].get(), &info) != 0 || !S_ISDIR(info.st_mode)) {
     return invalid_argument("spawner request: the package is not a folder");
   }
-  for (const UniqueFd& file : fds.subspan(protocol::kRequestDescriptors)) {
+  std::span<const UniqueFd> more = fds.subspan(protocol::kRequestDescriptors);
+  if (request.model) {
+    if (::fstat(more[0].get(), &info) != 0 || !S_ISDIR(info.st_mode))
+      return invalid_argument("spawner request: the model is not a folder");
+    more = more.subspan(1);
+  }
+  for (const UniqueFd& file : more) {
     if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode))
       return invalid_argument("spawner request: the image or its working set is not a file");
   }
@@ -58,7 +64,7 @@ void log_times(std::uint64_t id, const SetupReport& setup, std::uint32_t took_us
 }  // namespace
 
 void Spawner::start(const protocol::Request& request, std::string_view bytes, std::vector<UniqueFd> fds) {
-  Status status = check_descriptors(fds);
+  Status status = check_descriptors(request.start, fds);
   if (status.ok() && slot_of_id_.contains(request.id)) {
     status = Error{ErrorKind::conflict, "the environment's id is in use"};
   }
@@ -74,12 +80,17 @@ Status Spawner::assign(const protocol::Request& request, std::string_view bytes,
   // Mounts can be cloned only in the namespace that they are in: here, not in the environment.
   ASSIGN_OR_RETURN(const UniqueFd package, clone_read_only(fds[0]));
   std::vector<int> handed{package.get(), fds[1].get()};
+  for (const UniqueFd& file : fds.subspan(protocol::kRequestDescriptors)) handed.push_back(file.get());
+  UniqueFd model;
+  if (request.start.model) {
+    ASSIGN_OR_RETURN(model, clone_read_only(fds[protocol::kRequestDescriptors]));
+    handed[protocol::kRequestDescriptors] = model.get();
+  }
   UniqueFd engine;
   if (request.start.engine != Engine::none) {
     ASSIGN_OR_RETURN(engine, clone_read_only(engine_));
     handed.push_back(engine.get());
   }
-  for (const UniqueFd& file : fds.subspan(protocol::kRequestDescriptors)) handed.push_back(file.get());
   struct stat output {};
   if (::fstat(fds[1].get(), &output) != 0) return sys::errno_error("the output pipe");
   ASSIGN_OR_RETURN(Environment * environment, choose());

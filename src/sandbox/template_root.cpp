@@ -38,6 +38,8 @@ constexpr const char* kFolders[] = {
     "/var/empty",
     "/opt",
     "/opt/thaw",
+    "/opt/ml",
+    "/opt/ml/model",
     "/sys",
     "/sys/devices",
     "/sys/devices/system",

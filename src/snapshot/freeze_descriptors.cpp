@@ -68,6 +68,7 @@ Status read_file(pid_t pid, const Open& open, const FreezeRequest& request, Obje
   const auto named = identify(proc_path(pid, "root") + open.link);
   if (!named.ok() || named->device != descriptor.file.device || named->inode != descriptor.file.inode)
     return refuse(open, "a file that is no longer at " + open.link + ": close it before the snapshot");
+  descriptor.file = lasting(open.link, descriptor.file);
   // Files of /proc tell of whoever reads them; another environment has another /proc.
   struct statfs system {};
   if (::fstatfs(open.copy.get(), &system) == 0 && system.f_type == PROC_SUPER_MAGIC) descriptor.file = {};

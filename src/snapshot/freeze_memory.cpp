@@ -105,7 +105,7 @@ class Classifier {
     auto identity = identify(proc_path(pid_, "root") + name);
     if (!identity.ok() || identity->inode != details.inode)
       return refuse(mapping, "is not the file of that name any more");
-    mapping.file = *identity;
+    mapping.file = lasting(name, *identity);
     return {};
   }
 

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "base/sys.h"
+#include "sandbox/sandbox.h"
 
 namespace thaw::snapshot {
 namespace {
@@ -69,6 +70,13 @@ Result<FileIdentity> identify(int descriptor) {
   struct stat info;
   if (::fstat(descriptor, &info) != 0) return sys::errno_error("fstat");
   return identity_of(info);
+}
+
+FileIdentity lasting(const std::string& path, FileIdentity identity) {
+  constexpr std::string_view kModel = sandbox::kModelFolder;
+  const bool of_model = path.size() > kModel.size() && path.starts_with(kModel) && path[kModel.size()] == '/';
+  if (of_model) return {.size_bytes = identity.size_bytes};
+  return identity;
 }
 
 }  // namespace thaw::snapshot

@@ -27,5 +27,8 @@ std::uint64_t number(std::string_view text, int base = 10);
 // The identity of the file that `path` (or descriptor link) names, links followed.
 Result<FileIdentity> identify(const std::string& path);
 Result<FileIdentity> identify(int descriptor);
+// What of it must still hold in a clone, where the file has this path. A file of the model is what the version's digest
+// says, in whatever memory it lies by then; only its size is left.
+FileIdentity lasting(const std::string& path, FileIdentity identity);
 
 }  // namespace thaw::snapshot

@@ -41,7 +41,7 @@ Result<int> open_same(const Opening& file, std::uint32_t first_free) {
   ASSIGN_OR_RETURN(UniqueFd opened, move_above(::open(file.path.c_str(), access | O_CLOEXEC | O_NOCTTY), first_free));
   if (file.expected != nullptr) {
     const auto found = identify(opened.get());
-    if (!found.ok() || *found != *file.expected) return differs(file.path);
+    if (!found.ok() || lasting(file.path, *found) != *file.expected) return differs(file.path);
   }
   return std::move(opened).release();
 }

@@ -121,7 +121,8 @@ class Maker {
     const bool own = is_private(context_.private_folders, descriptor.path);
     ASSIGN_OR_RETURN(UniqueFd file, open_path(descriptor.path, flags, own));
     if (descriptor.kind == DescriptorKind::device) return file;
-    ASSIGN_OR_RETURN(const FileIdentity found, identify(file.get()));
+    ASSIGN_OR_RETURN(FileIdentity found, identify(file.get()));
+    found = lasting(descriptor.path, found);
     const bool any = own || descriptor.file == FileIdentity();
     if (!any && (found.device != descriptor.file.device || found.inode != descriptor.file.inode))
       return Error{ErrorKind::unsupported, "snapshot: " + descriptor.path + " is another file now"};

@@ -1,5 +1,5 @@
-// Models in memory: files on Thaw's own tmpfs (huge pages), fetched from an object store once, shared read-only by every
-// environment of the machine. They outlive environments and the daemon; a restart of the machine loses them.
+// Models in memory: files on Thaw's own tmpfs (huge pages), fetched from an object store once, shared read-only by
+// every environment of the machine. They outlive environments and the daemon; a restart of the machine loses them.
 //
 //   FOLDER/models/ID/files/...    whole, never changed: what environments see at /opt/ml/model
 //   FOLDER/models/ID/model.json   where it came from, its digest, its bytes
@@ -41,12 +41,12 @@ struct ModelSource {
 };
 
 struct ModelInfo {
-  std::string id;      // names the folder: a hash of uri and digest
+  std::string id;  // names the folder: a hash of uri and digest
   std::string uri;
   std::string digest;  // of names, sizes and contents; equal contents have equal digests
   std::string file;    // the single file's name; empty for a folder
   std::uint64_t bytes = 0;
-  std::string etag;    // of a single object, as the store gave it
+  std::string etag;  // of a single object, as the store gave it
 };
 
 // Keeps the model in memory while it lives.

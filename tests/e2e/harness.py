@@ -168,6 +168,8 @@ class Daemon:
                 self.process.wait(HANG_S)
         self.log_path.unlink(missing_ok=True)
         if self.owned:
+            # The memory of models outlives the daemon, on purpose.
+            subprocess.run(["umount", self.data / "memory"], stderr=subprocess.DEVNULL, check=False)
             shutil.rmtree(self.data, ignore_errors=True)
 
     def log(self):

@@ -318,7 +318,7 @@ TEST_F(Environment, EngineFolderComesOnlyWhenAskedFor) {
   EXPECT_EQ(run({"/bin/ls", "/opt/thaw"}), "");
   auto pipe = sys::pipe();
   EnvironmentSpec spec = make_spec({"/bin/ls", "/opt/thaw"}, {}, std::move(pipe->write_end));
-  spec.engine = Engine::thaw_onnx;
+  spec.engine = Engine::installed;
   const Running listing{.id = spec.id, .output = std::move(pipe->read_end)};
   host_->start(std::move(spec), [](Result<Started> started) { EXPECT_TRUE(started.ok()); });
   EXPECT_NE(read_all(listing).find("thaw-stub"), std::string::npos);

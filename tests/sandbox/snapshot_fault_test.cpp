@@ -94,7 +94,7 @@ class SnapshotFaultTest : public SpawnerFixture {
     return coming;
   }
 
-  Coming begin_thaw(const snapshot::ImageMemory& memory) { return begin_start({"-"}, memory, Engine::thaw_onnx); }
+  Coming begin_thaw(const snapshot::ImageMemory& memory) { return begin_start({"-"}, memory, Engine::installed); }
 
   static snapshot::ImageMemory loaded(const UniqueFd& image) {
     auto memory = snapshot::load_image(image);
@@ -103,7 +103,7 @@ class SnapshotFaultTest : public SpawnerFixture {
   }
 
   Running start_busy() {
-    Coming coming = begin_start({"/opt/thaw/busy_subject", "1"}, snapshot::ImageMemory(), Engine::thaw_onnx);
+    Coming coming = begin_start({"/opt/thaw/busy_subject", "1"}, snapshot::ImageMemory(), Engine::installed);
     EXPECT_EQ(coming.started.wait_for(kPatience), std::future_status::ready);
     auto started = coming.started.get();
     EXPECT_TRUE(started.ok()) << started.error().message;

@@ -53,7 +53,7 @@ class SnapshotTest : public SpawnerFixture {
   Running start_with_engine(const std::vector<std::string>& argv) {
     auto pipe = sys::pipe();
     EnvironmentSpec spec = make_spec(argv, {}, std::move(pipe->write_end));
-    spec.engine = Engine::thaw_onnx;
+    spec.engine = Engine::installed;
     return start_spec(std::move(spec), std::move(pipe->read_end));
   }
 
@@ -115,7 +115,7 @@ TEST_F(SnapshotTest, AFunctionGoesOnAndItsClonesGoOnToo) {
   EXPECT_GE(frozen->threads, 11U);
   std::vector<Running> clones;
   for (int i = 0; i < 2; ++i) {
-    auto thawed = try_thaw(image, Engine::thaw_onnx);
+    auto thawed = try_thaw(image, Engine::installed);
     ASSERT_TRUE(thawed.ok()) << thawed.error().message;
     clones.push_back(std::move(thawed).value());
   }

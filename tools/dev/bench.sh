@@ -30,6 +30,9 @@ command_bench() {
   done
   [[ -f $script && $name != */* ]] || die "no benchmark '$name'; there are: $(bench_names)"
   command_setup --test
+  case $name in
+    chat | memory-size) llama_for_tests ;;
+  esac
   build_preset release
   export THAW_BIN=$ROOT/build/release/bin
   if [[ $script == *.py ]]; then

@@ -13,6 +13,11 @@ Builds into build/PRESET. Presets (CMakePresets.json):
   tsan      ThreadSanitizer
   fuzz      libFuzzer targets, by clang
 
+Before the first of them, llama.cpp's server is built into build/engines/llama, once for all presets (some 8 minutes of CPU
+time); not when TARGETs are named. Where there is a llama-server on PATH, or THAW_LLAMA_SERVER names one, that is taken
+instead. THAW_LLAMA_PORTABLE=1 builds one for any x86-64 machine, with variants that are chosen when it starts;
+DEV_SKIP_LLAMA=1 leaves it out.
+
 ccache is used when it is there. DEV_JOBS sets the number of compile jobs.
 EOF
 }
@@ -25,6 +30,7 @@ command_build() {
     fuzz) command_setup --dev ;;
     *) usage_error build "unknown preset '$preset'" ;;
   esac
+  if (($# == 0)) && [[ $preset != fuzz ]]; then llama_build; fi
   build_preset "$preset" "$@"
 }
 
@@ -63,4 +69,5 @@ build_preset() {
   jobs=$(compile_jobs)
   say "Building $preset with $jobs jobs"
   NINJA_STATUS='[%f/%t %es] ' ninja -C "$ROOT/build/$preset" -j "$jobs" "$@" || die "the build of '$preset' failed"
+  llama_install "$preset"
 }

@@ -37,6 +37,7 @@ command_test() {
 
   run_stage setup command_setup --test
   if [[ $which == all && -z $name ]]; then run_stage tree check_tree; fi
+  run_stage llama llama_for_tests
   run_stage build-release build_preset release
   if [[ $which != e2e ]]; then
     run_stage unit test_unit release "$name"
