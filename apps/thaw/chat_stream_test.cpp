@@ -40,14 +40,14 @@ std::string delta(const std::string& members) {
   return "data: {\"choices\":[{\"index\":0,\"delta\":{" + members + "}}]}";
 }
 
+const std::string kUsage = R"(data: {"choices":[],"usage":{"completion_tokens":7,"prompt_tokens":3},)"
+                           R"("timings":{"predicted_n":7,"predicted_per_second":12.5}})";
+
 // As llama-server writes it.
 TEST(ChatStream, PutsAnAnswerTogether) {
-  const Read got =
-      read({delta(R"("role":"assistant","content":null)"), delta(R"("content":"Hel")"),
-            delta(R"("content":"lo \u00e9")"), R"(data: {"choices":[{"finish_reason":"stop","index":0,"delta":{}}]})",
-            R"(data: {"choices":[],"usage":{"completion_tokens":7,"prompt_tokens":3},"timings":{"predicted_n":7,)"
-            R"("predicted_per_second":12.5}})",
-            "data: [DONE]"});
+  const Read got = read(
+      {delta(R"("role":"assistant","content":null)"), delta(R"("content":"Hel")"), delta(R"("content":"lo \u00e9")"),
+       R"(data: {"choices":[{"finish_reason":"stop","index":0,"delta":{}}]})", kUsage, "data: [DONE]"});
   ASSERT_TRUE(got.status.ok());
   EXPECT_TRUE(got.complete);
   EXPECT_EQ(got.shown, "THelTlo \xc3\xa9");
