@@ -35,6 +35,7 @@ struct CommandLine {
   ServeOptions serve;
   DeployOptions deploy;
   InvokeOptions invoke;
+  ChatOptions chat;
   ListOptions list;
   std::string describe_name;
   LogsOptions logs;
@@ -52,6 +53,7 @@ struct CommandLine {
   void add_serve();
   void add_deploy();
   void add_invoke();
+  void add_chat();
   void add_versions();
   void add_models();
   void add_others();
@@ -95,6 +97,7 @@ CommandLine::CommandLine() {
   add_serve();
   add_deploy();
   add_invoke();
+  add_chat();
   add_versions();
   add_models();
   add_others();
@@ -171,6 +174,24 @@ void CommandLine::add_invoke() {
       ->option_text("K=V")
       ->allow_extra_args(false);
   command->add_flag("-i,--include", invoke.include_head, "Print status and headers as well");
+}
+
+void CommandLine::add_chat() {
+  CLI::App* command = app.add_subcommand("chat", "Talk to a chat model");
+  command->footer(
+      "With a QUESTION, or one on standard input, the answer goes to standard output as it is written, and a line "
+      "with\n"
+      "tokens, tokens per second and the time to the first one to standard error. Else a chat begins: /help shows "
+      "what\n"
+      "can be typed there. With --json the answer comes whole, with usage and timings.");
+  command->add_option("NAME", chat.name, "The function, or NAME:QUALIFIER for a version or alias")
+      ->required()
+      ->option_text(" ");
+  command->add_option("QUESTION", chat.question, "One question, instead of a chat")->option_text(" ");
+  command->add_option("--system", chat.system, "What the model is told before all else")->option_text("TEXT");
+  command->add_option("--max-tokens", chat.max_tokens, "Length of an answer at most")->option_text("N");
+  command->add_option("--temperature", chat.temperature, "0: the likeliest answer; higher: more varied")
+      ->option_text("X");
 }
 
 void CommandLine::add_versions() {
@@ -341,6 +362,7 @@ int dispatch(CommandLine& line, const std::function<int(const ServeConfig&)>& se
   if (name == "serve") return run_serve_command(session, sources, serve);
   if (name == "deploy") return run_deploy(session, line.deploy);
   if (name == "invoke") return run_invoke(session, line.invoke);
+  if (name == "chat") return run_chat(session, line.chat);
   if (name == "list") return run_list(session, line.list);
   if (name == "describe") return run_describe(session, line.describe_name);
   if (name == "logs") return run_logs(session, line.logs);

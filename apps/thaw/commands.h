@@ -49,6 +49,15 @@ struct InvokeOptions {
 };
 int run_invoke(Session& session, const InvokeOptions& options);
 
+struct ChatOptions {
+  std::string name;                     // NAME or NAME:QUALIFIER
+  std::optional<std::string> question;  // none: standard input, or a chat where that is a terminal
+  std::string system;
+  std::optional<std::uint32_t> max_tokens;
+  std::optional<double> temperature;
+};
+int run_chat(Session& session, const ChatOptions& options);
+
 struct ListOptions {
   bool names_only = false;
 };

@@ -5,13 +5,14 @@ namespace {
 
 volatile sig_atomic_t seen = 0;
 
-void on_interrupt(int) { seen = 1; }
+void on_signal(int signal) { seen = signal; }
 
 }  // namespace
 
 InterruptGuard::InterruptGuard() {
+  clear();
   struct sigaction action {};
-  action.sa_handler = &on_interrupt;
+  action.sa_handler = &on_signal;
   sigaction(SIGINT, &action, &old_int_);
   sigaction(SIGTERM, &action, &old_term_);
 }
@@ -21,6 +22,7 @@ InterruptGuard::~InterruptGuard() {
   sigaction(SIGTERM, &old_term_, nullptr);
 }
 
-bool interrupted() { return seen != 0; }
+int InterruptGuard::signal_seen() { return seen; }
+void InterruptGuard::clear() { seen = 0; }
 
 }  // namespace thaw::cli

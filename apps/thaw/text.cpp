@@ -170,9 +170,13 @@ std::string shell_quote(std::string_view text) {
 
 std::string printable(std::string_view text) {
   std::string out(text);
-  for (char& c : out) {
-    const auto byte = static_cast<unsigned char>(c);
-    if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f) c = '?';
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(out[i]);
+    if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f) out[i] = '?';
+    // U+0080 to U+009F, which begin commands on some terminals as ESC does.
+    if (byte != 0xc2 || i + 1 == out.size()) continue;
+    const auto next = static_cast<unsigned char>(out[i + 1]);
+    if (next >= 0x80 && next < 0xa0) out[i] = out[i + 1] = '?';
   }
   return out;
 }

@@ -56,6 +56,9 @@ TEST(Quote, ForTomlAndShell) {
 TEST(Printable, TakesControlCharactersAway) {
   EXPECT_EQ(printable("a\033[31mb\r\nc\td\x7f"), "a?[31mb?\nc\td?");
   EXPECT_EQ(printable("é"), "é");
+  EXPECT_EQ(printable("a\xc2\x9b"
+                      "31mb\xc2\xa0\xc2"),
+            "a??31mb\xc2\xa0\xc2");
 }
 
 TEST(Utf8, KnowsValidFromInvalid) {

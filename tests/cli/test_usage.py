@@ -9,7 +9,8 @@ import pytest
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 COMMANDS = [
-    "serve", "deploy", "invoke", "publish", "versions", "alias", "models", "list", "describe", "logs", "delete", "status", "doctor",
+    "serve", "deploy", "invoke", "chat", "publish", "versions", "alias", "models", "list", "describe", "logs", "delete", "status",
+    "doctor",
     "version", "completion",
 ]
 NESTED = ["alias set", "alias list", "alias rm", "models pull", "models push", "models list", "models rm"]
@@ -51,6 +52,10 @@ def test_no_command_shows_the_help_and_is_wrong_usage(thaw):
         (["serve", "--threads", "99999"], "--threads: 99999 is outside of 0 to 1024"),
         (["serve", "--listen", "localhost"], "--listen: 'localhost' is not ADDRESS:PORT"),
         (["serve", "--user", "root"], "--user: must not be root"),
+        (["chat", "x", "y", "--temperature", "-1"], "--temperature: must be a number from 0 to 100"),
+        (["chat", "x", "y", "--temperature", "nan"], "--temperature: must be a number from 0 to 100"),
+        (["chat", "x", "y", "--max-tokens", "0"], "--max-tokens: must be at least 1"),
+        (["chat"], "NAME is required"),
         (["completion", "tcsh"], "there are bash, zsh and fish"),
     ],
 )

@@ -8,7 +8,10 @@ import time
 import pytest
 
 import harness
+from test_scale import deploy_many
 
+# More than two of the pages that the list is made of.
+MANY = 450
 MB = 1 << 20
 
 
@@ -156,9 +159,16 @@ def test_models_are_the_functions(daemon, kit, deploy):
     assert_openai_error(daemon.get("/v1/models/kit:7"), 404, "invalid_request_error", "model_not_found", "model")
 
 
+def test_many_models_are_listed_whole_and_in_order(serve):
+    daemon = serve()
+    deploy_many(daemon, MANY)
+    # Streamed, page by page.
+    listed = daemon.get("/v1/models")
+    assert listed.headers["Transfer-Encoding"] == "chunked"
+    assert [one["id"] for one in listed.json()["data"]] == [f"many-{number:05}" for number in range(MANY)]
+
+
 def test_functions_of_thaw_onnx_are_no_models(serve):
-    if not (harness.BINARIES / "thaw-onnx").exists():
-        pytest.skip("thaw-onnx is not built")
     daemon = serve()
     daemon.deploy(harness.SOURCE / "tests" / "data" / "onnx" / "bert", "bert")
     assert daemon.get("/v1/models").json() == {"object": "list", "data": []}

@@ -57,6 +57,7 @@ def test_ten_thousand_functions_at_rest_cost_little_and_no_process(mount_tmpfs, 
         function = harness.Function(daemon, f"many-{number:05}")
         assert function.get().json()["version"] == str(number)
     harness.wait_for(lambda: not daemon.function_processes(), "the last function process to be gone", 30)
+    assert len(daemon.get("/v1/models").json()["data"]) == FUNCTIONS
     used = memory_kb(daemon)
     record_testsuite_property("at_rest_memory_kb", used)
     assert used < MEMORY_MAX_KB

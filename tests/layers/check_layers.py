@@ -58,6 +58,7 @@ LIBRARIES: dict[str, set[str]] = {
     "onnxruntime": {"src/onnx"},
     "unicode/": {"src/onnx"},
     "seccomp.h": {"src/sandbox"},
+    "histedit.h": {"apps/thaw"},
     "CLI/": {"apps/thaw", "apps/thaw-onnx"},
 }
 

@@ -18,6 +18,11 @@ EVENTS_BYTES = 1 << 16
 go_on = threading.Event()
 
 
+def delta(message, finish_reason=None):
+    choice = {"index": 0, "delta": message, "finish_reason": finish_reason}
+    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -61,18 +66,34 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except OSError:
             return True
 
+    def wait_for_go(self):
+        """False when the client leaves first."""
+        while not go_on.wait(0.005):
+            if self.is_gone():
+                print("THE CLIENT HAS GONE", flush=True)
+                self.close_connection = True
+                return False
+        return True
+
     def on_events(self):
         """One event; the second when /go was asked for."""
         go_on.clear()
         self.start()
         self.write(b"data: one\n\n")
-        while not go_on.wait(0.005):
-            if self.is_gone():
-                print("THE CLIENT HAS GONE", flush=True)
-                self.close_connection = True
-                return
-        self.write(b"data: two\n\n")
-        self.end()
+        if self.wait_for_go():
+            self.write(b"data: two\n\n")
+            self.end()
+
+    def on_chat_completions(self):
+        """The same as a chat: the answer is "one two"."""
+        go_on.clear()
+        self.start()
+        self.write(delta({"role": "assistant", "content": "one"}))
+        if self.wait_for_go():
+            self.write(delta({"content": " two"}))
+            self.write(delta({}, "stop"))
+            self.write(b"data: [DONE]\n\n")
+            self.end()
 
     def on_go(self):
         go_on.set()
@@ -95,8 +116,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def serve(self):
         url = urllib.parse.urlsplit(self.path)
         self.query = dict(urllib.parse.parse_qsl(url.query))
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        handler = getattr(self, "on_" + url.path.removeprefix("/v1").strip("/"), None)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if os.environ.get("SHOW_BODIES") and body:
+            print("BODY", body.decode(), flush=True)
+        handler = getattr(self, "on_" + url.path.removeprefix("/v1").strip("/").replace("/", "_"), None)
         handler() if handler else self.answer({"instance": INSTANCE})
 
     do_GET = do_POST = serve
