@@ -89,7 +89,8 @@ LIST
 llama_options() {
   printf '%s\n' -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DGGML_AMX_TILE=OFF -DGGML_AMX_INT8=OFF \
     -DGGML_AMX_BF16=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_SUBPROCESS=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF \
-    -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_SERVER=ON -DGGML_CCACHE=OFF
+    -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_SERVER=ON -DGGML_CCACHE=OFF \
+    -DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS=-w # upstream's warnings are upstream's
   if have ccache; then printf '%s\n' -DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache; fi
   if [[ ${THAW_LLAMA_PORTABLE:-} == 1 ]]; then
     # Programs find their libraries, and ggml the variant of its CPU backend that fits the machine, in their own folder.
@@ -113,8 +114,7 @@ llama_build() {
     if [[ -n $system ]]; then stat -c '%Y %s' -- "$system"; fi
   } | sha256sum)
   if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then return; fi
-  rm -rf -- "$LLAMA_OUT"
-  mkdir -p -- "$LLAMA_OUT"
+  rm -f -- "$stamp"
   if [[ -n $system ]]; then
     say "Taking this machine's llama-server, $system"
     llama_take_system "$system"
@@ -134,6 +134,8 @@ llama_for_tests() {
 llama_take() {
   local folder=$1 library
   shift
+  rm -rf -- "$LLAMA_OUT"
+  mkdir -p -- "$LLAMA_OUT"
   cp -- "$@" "$LLAMA_OUT/"
   for library in "$folder"/lib{llama,ggml,mtmd}*.so*; do
     if [[ -e $library ]]; then cp -P -- "$library" "$LLAMA_OUT/"; fi
