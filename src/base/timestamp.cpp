@@ -16,4 +16,11 @@ std::string timestamp_now() {
   return text;
 }
 
+std::optional<std::int64_t> unix_seconds(const std::string& timestamp) {
+  std::tm utc{};
+  const char* const end = ::strptime(timestamp.c_str(), "%Y-%m-%dT%H:%M:%S", &utc);
+  if (end == nullptr || *end != '.' || !timestamp.ends_with("+0000")) return std::nullopt;
+  return ::timegm(&utc);
+}
+
 }  // namespace thaw

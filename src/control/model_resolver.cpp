@@ -3,11 +3,17 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "base/sys.h"
+#include "model/gguf.h"
 #include "model/manifest.h"
 
 namespace thaw::control {
 namespace {
+
+// It becomes an argument of the engine's, beside the environment variables (sandbox::kArgumentsBytesMax).
+constexpr std::size_t kChatTemplateBytesMax = 32768;
 
 bool is_folder(const std::string& model) { return model.ends_with('/'); }
 
@@ -15,11 +21,22 @@ Error missing(const std::string& model) {
   return {ErrorKind::not_found, "model = \"" + model + "\": the package holds no such file"};
 }
 
-// Whatever the engine has to know of a GGUF file before it runs.
-Status read_gguf(const UniqueFd& file, const model::FunctionConfig& config, model::ResolvedModel& resolved) {
-  (void)file;
-  (void)config;
-  (void)resolved;
+// What the engine is started with follows from the file's head.
+Status read_head(const UniqueFd& file, const model::FunctionConfig& config, model::ResolvedModel& resolved) {
+  ASSIGN_OR_RETURN(const model::GgufInfo head, model::read_gguf(file));
+  resolved.context_trained =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(head.context_length, model::kContextMax));
+  resolved.embeds = head.has_pooling_type && head.pooling_type != 0;
+  if (config.system_prompt.empty()) return {};
+  if (head.chat_template.empty())
+    return invalid_argument("system_prompt is given, but the model has no chat template that it could be part of");
+  if (head.chat_template.size() > kChatTemplateBytesMax) {
+    return Error{ErrorKind::too_large, "system_prompt is given, but the model's chat template is " +
+                                           std::to_string(head.chat_template.size()) +
+                                           " bytes, too large to be changed (" +
+                                           std::to_string(kChatTemplateBytesMax) + ")"};
+  }
+  resolved.chat_template = head.chat_template;
   return {};
 }
 
@@ -57,7 +74,7 @@ Result<model::ResolvedModel> ModelResolver::resolve(const Catalog::ModelQuestion
     resolved.file = config.model.substr(config.model.rfind('/') + 1);
     resolved.bytes = static_cast<std::uint64_t>(info.st_size);
   }
-  if (is_gguf) RETURN_IF_ERROR(read_gguf(file, config, resolved));
+  if (is_gguf) RETURN_IF_ERROR(read_head(file, config, resolved));
   RETURN_IF_ERROR(check_fits(config, resolved.bytes));
   return resolved;
 }

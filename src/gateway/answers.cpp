@@ -4,6 +4,7 @@
 #include <boost/json/string.hpp>
 
 #include "control/catalog.h"
+#include "gateway/model_finder.h"
 
 namespace thaw::gateway {
 namespace {
@@ -29,6 +30,18 @@ std::string_view lambda_error_type(ErrorKind kind) {
   }
 }
 
+// The types that OpenAI's own answers have.
+std::string_view openai_error_type(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::forbidden:
+      return "permission_error";
+    case ErrorKind::overloaded:
+      return "requests";
+    default:
+      return http_status(kind) < 500 ? "invalid_request_error" : "server_error";
+  }
+}
+
 bool is_users_fault(ErrorKind kind) { return http_status(kind) < 500; }
 
 }  // namespace
@@ -48,6 +61,35 @@ http::Task<Status> answer_error(http::Exchange& exchange, const Error& error, st
                        (error.code.empty() ? std::string(to_string(error.kind)) : error.code) + "\r\n";
   if (status == 429 || status == 503) fields += kRetryAfter;
   co_return co_await exchange.respond({.status = status, .body = body, .extra_fields = fields});
+}
+
+std::string openai_error_body(const Error& error) {
+  std::string code = error.code;
+  if (code.empty() && error.kind == ErrorKind::overloaded) code = "rate_limit_exceeded";
+  if (code.empty() && error.kind == ErrorKind::too_large) code = "request_too_large";
+  const bool about_model = code == kModelNotFound || code == kModelMissing || code == kModelNoString;
+  return "{\"error\":{\"message\":" + json_quoted(error.message) +
+         ",\"type\":" + json_quoted(openai_error_type(error.kind)) +
+         ",\"param\":" + (about_model ? "\"model\"" : "null") +
+         ",\"code\":" + (code.empty() ? "null" : json_quoted(code)) + "}}\n";
+}
+
+http::Task<Status> answer_openai_error(http::Exchange& exchange, const Error& error, std::string_view request_id) {
+  const int status = http_status(error.kind);
+  const std::string body = openai_error_body(error);
+  std::string fields =
+      "x-request-id: " + std::string(request_id) + "\r\nx-amzn-requestid: " + std::string(request_id) + "\r\n";
+  if (status == 429 || status == 503) fields += kRetryAfter;
+  co_return co_await exchange.respond({.status = status, .body = body, .extra_fields = fields});
+}
+
+Error no_model(std::string_view model) {
+  const bool shown = http::is_utf8(model) && model.size() <= kModelNameBytesMax;
+  return {ErrorKind::not_found,
+          "there is no model" + (shown ? " " + std::string(model) : std::string()) +
+              ": model must be the name of a function that speaks OpenAI's API (GET /v1/models lists them), or "
+              "NAME:QUALIFIER for a version or alias",
+          kModelNotFound};
 }
 
 http::Task<Status> answer_control_error(http::Exchange& exchange, const Error& error) {

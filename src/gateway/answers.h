@@ -1,5 +1,5 @@
 // Error answers. A function's caller gets kind, code, message and request id; a caller of the control API gets Lambda's
-// shape. Details of the host or of the function's own output never go out.
+// shape, one of /v1 OpenAI's. Details of the host or of the function's own output never go out.
 #pragma once
 
 #include <string>
@@ -14,6 +14,11 @@ std::string json_quoted(std::string_view text);
 
 // {"kind":…,"code":…,"message":…,"requestId":…} with the status of the error's kind.
 http::Task<Status> answer_error(http::Exchange& exchange, const Error& error, std::string_view request_id);
+// {"error":{"message","type","param","code"}} as OpenAI's API answers, so that its clients raise the right exceptions.
+http::Task<Status> answer_openai_error(http::Exchange& exchange, const Error& error, std::string_view request_id);
+std::string openai_error_body(const Error& error);
+// not_found in OpenAI's terms: no function of that name and qualifier answers on /v1.
+Error no_model(std::string_view model);
 // {"Type":"User","Message":…} with x-amzn-ErrorType, as Lambda's API answers.
 http::Task<Status> answer_control_error(http::Exchange& exchange, const Error& error);
 

@@ -6,13 +6,17 @@
 namespace thaw::gateway {
 
 Gateway::Gateway(control::Catalog& catalog, pool::Pool& pool, observe::FunctionLogs& logs, GatewayOptions options)
-    : catalog_(catalog), pool_(pool), options_(options), control_(catalog, pool, logs, options_) {}
+    : catalog_(catalog),
+      pool_(pool),
+      options_(options),
+      control_(catalog, pool, logs, options_),
+      openai_(catalog, options_.body_bytes_max) {}
 
 // Not a coroutine: the way of every invocation leads through here.
 http::Task<> Gateway::handle(http::Exchange& exchange) {
   const http::RequestHead& request = exchange.request();
   auto route = gateway::route(request.fields.find("host"), request.target);
-  if (route.ok() && route->kind == RouteKind::function) return invoke(exchange, *route);
+  if (route.ok() && route->kind == RouteKind::function) return invoke(exchange, *route, nullptr);
   return answer_own(exchange, std::move(route));
 }
 
@@ -23,9 +27,11 @@ http::Task<> Gateway::answer_own(http::Exchange& exchange, Result<Route> route) 
   }
   switch (route->kind) {
     case RouteKind::function:
-      co_return co_await invoke(exchange, *route);
+      co_return co_await invoke(exchange, *route, nullptr);
     case RouteKind::function_redirect:
       co_return co_await redirect(exchange, *route);
+    case RouteKind::openai:
+      co_return co_await answer_openai(exchange, *route);
     case RouteKind::control:
       co_return co_await control_.handle(exchange, route->target);
     case RouteKind::health:
@@ -37,8 +43,27 @@ http::Task<> Gateway::answer_own(http::Exchange& exchange, Result<Route> route) 
       break;
   }
   const Error unknown(ErrorKind::not_found,
-                      "nothing is served here: functions answer at /fn/NAME/ and at NAME.localhost");
+                      "nothing is served here: functions answer at /fn/NAME/, at NAME.localhost, and at /v1/ by model");
   co_await answer_error(exchange, unknown, random_uuid());
+}
+
+http::Task<> Gateway::answer_openai(http::Exchange& exchange, Route route) {
+  const std::string request_id = random_uuid();
+  std::optional<Error> refused;
+  if (exchange.request().method == "GET") {
+    Status done = co_await openai_.get(exchange, route.target, request_id);
+    if (!done.ok()) refused = done.error();
+  } else {
+    auto call = co_await openai_.read_call(exchange);
+    if (call.ok()) {
+      route.function_name = call->function_name;
+      route.qualifier = call->qualifier;
+      co_return co_await invoke(exchange, route, &call->body);
+    }
+    refused = call.error();
+  }
+  if (refused && !exchange.responded() && !exchange.client_gone())
+    co_await answer_openai_error(exchange, *refused, request_id);
 }
 
 http::Task<> Gateway::redirect(http::Exchange& exchange, const Route& route) {

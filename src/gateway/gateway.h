@@ -2,6 +2,7 @@
 //
 //   route.h           which function, or which API
 //   invocation.cpp    a function's request: lend, forward, report
+//   openai_api.h      OpenAI's API, whose requests name their function in the body
 //   control_api.h     deploy, list, describe, delete, logs, status
 //   answers.h         error bodies
 #pragma once
@@ -14,6 +15,7 @@
 
 #include "control/catalog.h"
 #include "gateway/control_api.h"
+#include "gateway/openai_api.h"
 #include "gateway/route.h"
 #include "http/server.h"
 #include "observe/function_log.h"
@@ -34,7 +36,9 @@ class Gateway {
   http::Task<> redirect(http::Exchange& exchange, const Route& route);
   http::Task<> home(http::Exchange& exchange);
   http::Task<> answer_own(http::Exchange& exchange, Result<Route> route);
-  http::Task<> invoke(http::Exchange& exchange, Route route);
+  http::Task<> answer_openai(http::Exchange& exchange, Route route);
+  // body: the request's, where it has been read already; given back as soon as the function has it.
+  http::Task<> invoke(http::Exchange& exchange, Route route, HeldBody* body);
   // What the route's name and qualifier mean for this request; nullptr when there is no such function or version.
   std::shared_ptr<const model::FunctionRecord> find(const Route& route) const;
 
@@ -42,6 +46,7 @@ class Gateway {
   pool::Pool& pool_;
   const GatewayOptions options_;
   ControlApi control_;
+  OpenAiApi openai_;
 };
 
 }  // namespace thaw::gateway

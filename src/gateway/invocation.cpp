@@ -41,13 +41,21 @@ Error exit_error(const sandbox::ExitInfo& exit, const model::FunctionConfig& con
           "Function.Exited"};
 }
 
+// In the words of the API that the caller speaks.
+http::Task<Status> answer_failure(http::Exchange& exchange, const Route& route, const Error& error,
+                                  std::string_view request_id) {
+  return route.kind == RouteKind::openai ? answer_openai_error(exchange, error, request_id)
+                                         : answer_error(exchange, error, request_id);
+}
+
 // One invocation that has its environment.
 class Invocation {
  public:
-  Invocation(http::Exchange& exchange, const Route& route, const model::FunctionRecord& record, std::string request_id,
-             pool::Lease lease)
+  Invocation(http::Exchange& exchange, const Route& route, HeldBody* body, const model::FunctionRecord& record,
+             std::string request_id, pool::Lease lease)
       : exchange_(exchange),
         route_(route),
+        body_(body),
         record_(record),
         config_(record.config),
         request_id_(std::move(request_id)),
@@ -62,14 +70,19 @@ class Invocation {
     std::optional<Error> error;
     if (!outcome.status.ok() && !outcome.client_gone) error = co_await explain(outcome.status.error());
     report(error);
-    if (error && !outcome.answered) co_await answer_error(exchange_, *error, request_id_);
+    if (error && !outcome.answered) co_await answer_failure(exchange_, route_, *error, request_id_);
     settle(outcome, error);
   }
 
  private:
   http::Task<invoke::ForwardOutcome> forward() {
     const http::TimePoint deadline = began_ + std::chrono::seconds(config_.timeout_s);
-    const invoke::ForwardRequest request{route_.target, route_.prefix, request_id_, deadline};
+    invoke::ForwardRequest request{route_.target, route_.prefix, request_id_, deadline};
+    if (body_ != nullptr) {
+      request.body = body_->bytes();
+      request.on_body_sent = [this] { body_->release(); };
+    }
+    if (route_.kind == RouteKind::openai) request.id_field = "x-request-id";
     for (int attempt = 1;; ++attempt) {
       connection_ = lease_.take_idle(exchange_.loop());
       if (connection_ == nullptr) {
@@ -150,6 +163,7 @@ class Invocation {
 
   http::Exchange& exchange_;
   const Route& route_;
+  HeldBody* const body_;
   const model::FunctionRecord& record_;
   const model::FunctionConfig& config_;
   const std::string request_id_;
@@ -169,6 +183,11 @@ std::string shown(std::string_view name) { return std::string(name.substr(0, mod
 
 Error no_function(const Route& route) {
   const std::string name = shown(route.function_name);
+  if (route.kind == RouteKind::openai) {
+    const std::string qualifier =
+        http::percent_decode(route.qualifier).ok() ? *http::percent_decode(route.qualifier) : "";
+    return no_model(qualifier.empty() ? name : name + ":" + shown(qualifier));
+  }
   if (route.qualifier.empty())
     return {ErrorKind::not_found, "there is no function " + name + ": deploy it with `thaw deploy`"};
   return {ErrorKind::not_found, "there is no function " + name + " with a version or alias " + shown(route.qualifier) +
@@ -193,32 +212,32 @@ std::shared_ptr<const model::FunctionRecord> Gateway::find(const Route& route) c
   return qualifier.ok() ? catalog_.find({route.function_name, *qualifier}, weight_draw()) : nullptr;
 }
 
-http::Task<> Gateway::invoke(http::Exchange& exchange, Route route) {
+http::Task<> Gateway::invoke(http::Exchange& exchange, Route route, HeldBody* body) {
   std::string request_id = random_uuid();
   const auto record = find(route);
   std::optional<Error> refused;
-  if (record == nullptr) {
+  if (record == nullptr || (route.kind == RouteKind::openai && !may_speak_openai(record->config))) {
     refused = no_function(route);
   } else if (is_hook(record->config, route.target)) {
     refused = Error{ErrorKind::not_found, "this path is a hook of the function's snapshots: only Thaw calls it"};
-  } else if (options_.body_bytes_max > 0 && !exchange.set_body_bytes_max(options_.body_bytes_max)) {
+  } else if (body == nullptr && options_.body_bytes_max > 0 && !exchange.set_body_bytes_max(options_.body_bytes_max)) {
     refused = Error{ErrorKind::too_large, "the request body is larger than " +
                                               std::to_string(options_.body_bytes_max >> 20) + " MB (body_max_mb)"};
   }
   if (refused) {
-    co_await answer_error(exchange, *refused, request_id);
+    co_await answer_failure(exchange, route, *refused, request_id);
     co_return;
   }
   auto lease = pool_.try_acquire(record);
   if (!lease) {
     auto waited = co_await pool_.acquire(exchange, record);
     if (!waited.ok()) {
-      if (!exchange.client_gone()) co_await answer_error(exchange, waited.error(), request_id);
+      if (!exchange.client_gone()) co_await answer_failure(exchange, route, waited.error(), request_id);
       co_return;
     }
     lease = std::move(*waited);
   }
-  Invocation invocation(exchange, route, *record, std::move(request_id), *std::move(lease));
+  Invocation invocation(exchange, route, body, *record, std::move(request_id), *std::move(lease));
   co_await invocation.run();
 }
 

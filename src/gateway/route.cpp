@@ -76,6 +76,7 @@ Result<Route> route(std::string_view host, std::string_view target) {
     found.prefix = split.path.substr(0, end);
     return found;
   }
+  if (is_under(split.path, "/v1/")) return Route{RouteKind::openai, {}, target, {}};
   if (is_under(split.path, "/2015-03-31/") || is_under(split.path, "/thaw/v1/"))
     return Route{RouteKind::control, {}, target, {}};
   if (split.path == "/healthz") return Route{RouteKind::health, {}, target, {}};

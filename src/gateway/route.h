@@ -3,6 +3,7 @@
 //   NAME.localhost:8080/PATH            the function NAME sees /PATH
 //   QUALIFIER.NAME.localhost:8080/PATH  its version or alias QUALIFIER does
 //   /fn/NAME/PATH, /fn/NAME:QUALIFIER/PATH
+//   /v1/…                               OpenAI's API: the body's "model" names the function
 //   /2015-03-31/…, /thaw/v1/…           the control API
 //   /healthz, /                         Thaw itself
 #pragma once
@@ -13,7 +14,7 @@
 
 namespace thaw::gateway {
 
-enum class RouteKind { function, function_redirect, control, health, home, unknown };
+enum class RouteKind { function, function_redirect, openai, control, health, home, unknown };
 
 struct Route {
   RouteKind kind = RouteKind::unknown;

@@ -71,6 +71,15 @@ TEST(Route, ThawsOwnPaths) {
   EXPECT_EQ(routed("localhost", "/2015").kind, RouteKind::unknown);
 }
 
+TEST(Route, OpenAiPathsGoWhereTheirBodySaysButNotOnAFunctionsOwnHost) {
+  EXPECT_EQ(routed("localhost:8080", "/v1/chat/completions?x=1").kind, RouteKind::openai);
+  EXPECT_EQ(routed("192.0.2.1", "/v1/models").target, "/v1/models");
+  EXPECT_EQ(routed("chat.localhost:8080", "/v1/models").kind, RouteKind::function);
+  EXPECT_EQ(routed("localhost", "/fn/chat/v1/models").kind, RouteKind::function);
+  EXPECT_EQ(routed("localhost", "/v1").kind, RouteKind::unknown);
+  EXPECT_EQ(routed("localhost", "/v10/models").kind, RouteKind::unknown);
+}
+
 TEST(Route, TargetsThatAreNoneAreRefused) {
   EXPECT_FALSE(route("localhost", "").ok());
   EXPECT_FALSE(route("localhost", "fn/qa").ok());

@@ -1,6 +1,7 @@
 #include "http/server.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -58,7 +59,7 @@ void Connection::on_sweep(TimePoint now) {
   if (!socket_.is_open()) return;
   if (server_.cutting_ || (server_.draining_ && idle_ && !reader_.started())) {
     close();
-  } else if (now >= deadline_) {
+  } else if (now >= deadline_ || now >= write_deadline_) {
     timed_out_ = true;
     // A request head that never completes is answered nothing: there is nobody listening on the other side.
     close();
@@ -69,9 +70,9 @@ void Connection::on_sweep(TimePoint now) {
 
 void Connection::check_client(TimePoint now) {
   if (reading_ || exchange_->client_gone_ || now - exchange_began_ < kGoneCheckAfter) return;
-  char byte;
-  const ssize_t count = ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  if (count > 0 || (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))) return;
+  // Also when requests that were sent ahead are still unread.
+  pollfd look{socket_.native_handle(), POLLRDHUP, 0};
+  if (::poll(&look, 1, 0) <= 0 || (look.revents & (POLLRDHUP | POLLHUP | POLLERR)) == 0) return;
   exchange_->client_gone_ = true;
   exchange_->close_ = true;
   if (exchange_->on_client_gone_) std::exchange(exchange_->on_client_gone_, {})();
@@ -153,7 +154,7 @@ Task<> Connection::run() {
     exchange_ = nullptr;
     if (!exchange.responded_) break;
     if (!reader_.done()) {
-      if (!exchange.client_gone_) co_await linger();
+      if (!exchange.client_gone_ && !exchange.reset_) co_await linger();
       break;
     }
     if (!exchange.keep_alive()) break;
@@ -186,9 +187,14 @@ Task<Status> Exchange::send_continue_if_asked() {
   co_return co_await write_raw(asio::const_buffer("HTTP/1.1 100 Continue\r\n\r\n", 25));
 }
 
+void Exchange::reset_after() {
+  close_ = reset_ = true;
+  const linger at_once{1, 0};
+  ::setsockopt(connection_.socket_.native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+}
+
 std::size_t Exchange::write_now(asio::const_buffer buffer) {
   boost::system::error_code ignored;
-  connection_.extend(connection_.server_.limits_.stall_wait_max);
   return connection_.socket_.write_some(buffer, ignored);
 }
 

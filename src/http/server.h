@@ -31,7 +31,7 @@ struct ServerLimits {
   std::size_t connections_max = 10000;
   std::chrono::seconds header_wait_max{30};      // from a request's first byte to the end of its head
   std::chrono::seconds keep_alive_wait_max{75};  // between two requests of a connection
-  std::chrono::seconds stall_wait_max{60};       // without a byte moving, in a body or a response
+  std::chrono::seconds stall_wait_max{60};       // without a byte moving, in a body or in a write that waits
 };
 
 struct Peer {
@@ -84,6 +84,12 @@ class Exchange {
   bool responded() const { return responded_; }
   // The connection closes after this exchange; says so in heads that begin_head() writes from now on.
   void close_after() { close_ = true; }
+  // The connection is reset after this exchange: a client that takes the connection's end for the response's would
+  // otherwise take a part for the whole.
+  void reset_after();
+  // Writes wait no longer than until then, however the client reads. TimePoint::max(): stall_wait_max alone bounds
+  // them.
+  void set_write_deadline(TimePoint deadline) { write_deadline_ = deadline; }
   // Whether the connection goes on after this exchange.
   bool keep_alive() const;
   // "HTTP/1.1 200 OK\r\nDate: …\r\n", and "Connection: …\r\n" where needed. with_date: false when the forwarded head
@@ -111,7 +117,9 @@ class Exchange {
   bool streaming_ = false;
   bool chunked_ = false;
   bool close_ = false;
+  bool reset_ = false;
   bool client_gone_ = false;
+  TimePoint write_deadline_ = TimePoint::max();
   bool continue_sent_ = false;
   std::string scratch_;
 };
@@ -180,6 +188,11 @@ class Connection : public Watched, public std::enable_shared_from_this<Connectio
   Task<> linger();
   void close();
   void extend(std::chrono::seconds by) { deadline_ = std::chrono::steady_clock::now() + by; }
+  void begin_write(TimePoint exchange_deadline) {
+    write_deadline_ = std::min(exchange_deadline, std::chrono::steady_clock::now() + server_.limits_.stall_wait_max);
+  }
+  // Between two writes the client may be waiting for a function that thinks: no bound of the server's holds then.
+  void end_write() { write_deadline_ = TimePoint::max(); }
   void check_client(TimePoint now);
 
   Server& server_;
@@ -187,7 +200,8 @@ class Connection : public Watched, public std::enable_shared_from_this<Connectio
   Socket socket_;
   const Peer peer_;
   MessageReader<true> reader_;
-  TimePoint deadline_ = TimePoint::max();
+  TimePoint deadline_ = TimePoint::max();        // of reading
+  TimePoint write_deadline_ = TimePoint::max();  // of the write that waits
   TimePoint exchange_began_{};
   Exchange* exchange_ = nullptr;
   bool idle_ = true;

@@ -26,6 +26,12 @@ class RawClient {
     EXPECT_EQ(::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   }
   void send(std::string_view bytes) { (void)::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL); }
+  void receive_at_most(int bytes) { ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)); }
+  // Reads up to so many bytes: what recv() gives.
+  ssize_t some(std::size_t bytes) {
+    char chunk[4096];
+    return ::recv(socket_.get(), chunk, std::min(bytes, sizeof(chunk)), 0);
+  }
   void half_close() { ::shutdown(socket_.get(), SHUT_WR); }
   // Reads until the text has been seen, or the end.
   std::string until(std::string_view text) {
@@ -44,11 +50,35 @@ class RawClient {
   UniqueFd socket_;
 };
 
+// Longer than any write may wait here.
+constexpr auto kSilence = 1500ms;
+std::atomic<bool> endless_ended{false};
+
 Task<> echo(Exchange& exchange) {
   if (exchange.request().target == "/stream") {
     (void)co_await exchange.start_stream({.content_type = "text/plain"});
     for (const char* piece : {"one\n", "two\n"}) (void)co_await exchange.write_stream(piece);
     (void)co_await exchange.finish_stream();
+    co_return;
+  }
+  if (exchange.request().target == "/silent") {
+    (void)co_await exchange.start_stream({.content_type = "text/plain"});
+    boost::asio::basic_waitable_timer<std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>,
+                                      Executor>
+        timer(exchange.loop().executor(), kSilence);
+    co_await timer.async_wait(use_task);
+    (void)co_await exchange.write_stream("at last\n");
+    (void)co_await exchange.finish_stream();
+    co_return;
+  }
+  if (exchange.request().target == "/endless") {
+    // Ends by the deadline alone: the client never stops reading.
+    exchange.set_write_deadline(std::chrono::steady_clock::now() + 500ms);
+    (void)co_await exchange.start_stream({.content_type = "text/plain"});
+    const std::string piece(1 << 20, 'x');
+    Status sent;
+    while (sent.ok()) sent = co_await exchange.write_stream(piece);
+    endless_ended = true;
     co_return;
   }
   if (exchange.request().target == "/unread") {
@@ -124,6 +154,23 @@ TEST_F(ServerTest, StreamsInChunks) {
   const std::string got = client.until("0\r\n\r\n");
   EXPECT_NE(got.find("Transfer-Encoding: chunked"), std::string::npos);
   EXPECT_NE(got.find("4\r\none\n\r\n4\r\ntwo\n\r\n0\r\n\r\n"), std::string::npos);
+}
+
+TEST_F(ServerTest, AStreamMayBeSilentForLongerThanAWriteMayWait) {
+  RawClient client(port_);
+  client.send("GET /silent HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_NE(client.until("0\r\n\r\n").find("at last"), std::string::npos);
+}
+
+TEST_F(ServerTest, AWriteDeadlineHoldsForAClientThatReadsSlowly) {
+  RawClient client(port_);
+  client.receive_at_most(1 << 14);
+  client.send("GET /endless HTTP/1.1\r\nHost: x\r\n\r\n");
+  // Some bytes move all the time, so that the bound on stalling never holds.
+  const auto until = std::chrono::steady_clock::now() + 20s;
+  while (!endless_ended && std::chrono::steady_clock::now() < until && client.some(64) > 0)
+    std::this_thread::sleep_for(5ms);
+  EXPECT_TRUE(endless_ended);
 }
 
 TEST_F(ServerTest, Http10GetsAnUnframedStreamAndTheEnd) {

@@ -11,7 +11,6 @@ namespace thaw::http {
 template <class Buffers>
 Task<Status> Exchange::write_raw(const Buffers& buffers) {
   boost::system::error_code error;
-  connection_.extend(connection_.server_.limits_.stall_wait_max);
   // Most responses fit the socket's buffer: one call, no trip through the reactor.
   const std::size_t total = asio::buffer_size(buffers);
   std::size_t sent = connection_.socket_.write_some(buffers, error);
@@ -30,10 +29,11 @@ Task<Status> Exchange::write_raw(const Buffers& buffers) {
       if (part.size() > 0) rest.push_back(part);
     }
     while (!rest.empty()) {
+      connection_.begin_write(write_deadline_);
       const std::size_t count =
           co_await connection_.socket_.async_write_some(rest, asio::redirect_error(use_task, error));
+      connection_.end_write();
       if (error) break;
-      connection_.extend(connection_.server_.limits_.stall_wait_max);
       std::size_t left = count;
       while (!rest.empty() && left >= rest.front().size()) {
         left -= rest.front().size();

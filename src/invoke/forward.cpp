@@ -43,6 +43,7 @@ class Passage {
     upstream_.begin_exchange(request_.deadline);
     if (exchange_.request().method == "HEAD") upstream_.expect_no_body();
     exchange_.set_on_client_gone([this] { upstream_.abort(); });
+    exchange_.set_write_deadline(request_.deadline);
     write_request_head();
     Status status = take_waiting_body();
     if (status.ok()) {
@@ -50,7 +51,8 @@ class Passage {
       rest += upstream_.send_now(rest);
       if (rest.size() > 0) status = co_await upstream_.send(rest);
     }
-    if (status.ok() && exchange_.body_done()) {
+    if (status.ok() && exchange_.body_done() && body_left_.empty()) {
+      body_is_sent();
       status = co_await download();
     } else if (status.ok()) {
       using namespace boost::asio::experimental::awaitable_operators;
@@ -59,10 +61,14 @@ class Passage {
       status = done.index() == 0 ? std::get<0>(std::move(done)) : Status(internal_error("the upload ended first"));
     }
     exchange_.set_on_client_gone({});
+    exchange_.set_write_deadline(http::TimePoint::max());
     outcome_.client_gone = exchange_.client_gone();
     outcome_.may_retry = retryable(status) && exchange_.body_done() && !body_sent_ && !upstream_.answered();
     outcome_.status = std::move(status);
-    if (!outcome_.status.ok() && outcome_.answered) exchange_.close_after();
+    if (!outcome_.status.ok() && outcome_.answered) {
+      exchange_.close_after();
+      if (ends_with_connection_) exchange_.reset_after();
+    }
     co_return std::move(outcome_);
   }
 
@@ -81,9 +87,9 @@ class Passage {
       append_field(out_, field.name, field.value);
     }
     if (!head.fields.has("host")) append_field(out_, "Host", "localhost");
-    if (head.content_length) {
+    if (request_.body || head.content_length) {
       out_.append("Content-Length: ");
-      append_number(out_, *head.content_length);
+      append_number(out_, request_.body ? request_.body->size() : *head.content_length);
       out_.append("\r\n");
     } else if (head.chunked) {
       out_.append("Transfer-Encoding: chunked\r\n");
@@ -99,6 +105,12 @@ class Passage {
 
   // What of the body is here already goes out with the head.
   Status take_waiting_body() {
+    if (request_.body) {
+      body_sent_ = true;
+      body_left_ = *request_.body;
+      if (body_left_.size() <= kCopyBytesMax) out_.append(std::exchange(body_left_, {}));
+      return {};
+    }
     const bool chunked = exchange_.request().chunked;
     while (out_.size() < kCopyBytesMax) {
       ASSIGN_OR_RETURN(const std::string_view piece, exchange_.read_body_now());
@@ -116,6 +128,24 @@ class Passage {
 
   // Never returns by itself once the body is through: download() decides when the exchange is over.
   Task<> upload() {
+    if (request_.body) {
+      (void)co_await upstream_.send(asio_buffer(body_left_));  // as below, download() sees what is wrong
+      body_is_sent();
+    } else {
+      co_await upload_from_client();
+    }
+    boost::asio::basic_waitable_timer<std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>,
+                                      http::Executor>
+        forever(exchange_.loop().executor(), http::TimePoint::max());
+    boost::system::error_code ignored;
+    co_await forever.async_wait(boost::asio::redirect_error(http::use_task, ignored));
+  }
+
+  void body_is_sent() {
+    if (request_.on_body_sent) request_.on_body_sent();
+  }
+
+  Task<> upload_from_client() {
     const bool chunked = exchange_.request().chunked;
     for (;;) {
       auto piece = co_await exchange_.read_body();
@@ -135,11 +165,6 @@ class Passage {
       const Status sent = co_await upstream_.send(buffers);
       if (!sent.ok() || piece->empty()) break;  // a function may answer without reading all; download() sees it
     }
-    boost::asio::basic_waitable_timer<std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>,
-                                      http::Executor>
-        forever(exchange_.loop().executor(), http::TimePoint::max());
-    boost::system::error_code ignored;
-    co_await forever.async_wait(boost::asio::redirect_error(http::use_task, ignored));
   }
 
   Task<Status> download() {
@@ -194,18 +219,21 @@ class Passage {
     const bool bodyless = exchange_.request().method == "HEAD" || head.status == 204 || head.status == 304;
     const bool known_length = head.content_length.has_value() || bodyless;
     chunk_response_ = !known_length && !exchange_.request().http_1_0;
-    if (!known_length && exchange_.request().http_1_0) exchange_.close_after();
+    ends_with_connection_ = !known_length && exchange_.request().http_1_0;
+    if (ends_with_connection_) exchange_.close_after();
     if (!exchange_.body_done()) exchange_.close_after();
     exchange_.begin_head(out_, head.status, head.reason,
                          head.fields.has("date") ? http::Exchange::DateField::omit : http::Exchange::DateField::add);
     const std::string_view connection = head.fields.find("connection");
     for (const http::Field& field : head.fields) {
       if (http::is_hop_by_hop(field.name) || http::iequals(field.name, "x-amzn-requestid")) continue;
+      if (!request_.id_field.empty() && http::iequals(field.name, request_.id_field)) continue;
       if (!connection.empty() && http::has_token(connection, field.name)) continue;
       append_field(out_, field.name, field.value);
     }
     if (chunk_response_) out_.append("Transfer-Encoding: chunked\r\n");
     append_field(out_, "x-amzn-requestid", request_.request_id);
+    if (!request_.id_field.empty()) append_field(out_, request_.id_field, request_.request_id);
     out_.append("\r\n");
   }
 
@@ -229,8 +257,10 @@ class Passage {
   ForwardOutcome outcome_;
   std::string out_;
   std::optional<Error> upload_error_;
+  std::string_view body_left_;  // of request_.body, behind what out_ has taken
   bool body_sent_ = false;
   bool chunk_response_ = false;
+  bool ends_with_connection_ = false;  // the response has no other end
 };
 
 }  // namespace

@@ -2,6 +2,8 @@
 // bodies streaming both ways at once.
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -16,6 +18,12 @@ struct ForwardRequest {
   std::string_view prefix;      // what was cut off the client's path, for X-Forwarded-Prefix; may be empty
   std::string_view request_id;  // goes to the function and into the response as x-amzn-requestid
   http::TimePoint deadline;     // the whole exchange must be over by then
+  // The request's body where it has been read from the exchange already.
+  std::optional<std::string_view> body = {};
+  // Called at most once, when that body is wanted no longer: the answer may take its time.
+  std::function<void()> on_body_sent = {};
+  // The name of a further response field that carries the request id, as the API in question has it; may be empty.
+  std::string_view id_field = {};
 };
 
 struct ForwardOutcome {
@@ -29,6 +37,9 @@ struct ForwardOutcome {
   bool may_retry = false;
 };
 
+// The client sees an answer that broke off as one: it is never ended as a whole one is. No more of it is held than one
+// buffer each way; a client that reads slowly makes the function wait, until the deadline at most.
+//
 // Threads: the exchange's loop, which must be the upstream's too. Errors: in the outcome; the client has got an answer
 // only when `answered` says so.
 http::Task<ForwardOutcome> forward(http::Exchange& exchange, http::ClientConnection& upstream, ForwardRequest request);

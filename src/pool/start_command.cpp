@@ -46,27 +46,37 @@ std::vector<std::string> llama_command(const model::FunctionConfig& config, cons
     context = config.resolved.context_trained == 0 ? model::kContextDefault
                                                    : std::min(model::kContextDefault, config.resolved.context_trained);
   }
-  std::vector<std::string> argv = {"/opt/thaw/llama-server",
-                                   "--model",
-                                   in_model_folder(config.resolved.file),
-                                   "--alias",
-                                   config.name,
-                                   "--host",
-                                   "127.0.0.1",
-                                   "--port",
-                                   port,
-                                   "--threads",
-                                   threads,
-                                   "--threads-batch",
-                                   threads,
-                                   "--parallel",
-                                   std::to_string(config.concurrency),
-                                   "--ctx-size",
-                                   std::to_string(std::uint64_t{context} * config.concurrency),
-                                   "--offline"};
-  if (config.resolved.embeds) argv.emplace_back("--embeddings");
+  const std::string total = std::to_string(std::uint64_t{context} * config.concurrency);
+  std::vector<std::string> argv{"/opt/thaw/llama-server"};
+  const auto option = [&](const char* name, std::string value) {
+    argv.emplace_back(name);
+    argv.push_back(std::move(value));
+  };
+  option("--model", in_model_folder(config.resolved.file));
+  option("--alias", config.name);
+  option("--host", "127.0.0.1");
+  option("--port", port);
+  option("--threads", threads);
+  option("--threads-batch", threads);
+  // Threads that wait for work by spinning use up the share of those that have some.
+  option("--poll", "0");
+  option("--threads-http", "4");
+  option("--parallel", std::to_string(config.concurrency));
+  option("--ctx-size", total);
+  // What Thaw has decided is not fitted to the machine, and earlier prompts are kept in the slots alone: private memory
+  // is what a clone costs.
+  option("--fit", "off");
+  option("--cache-ram", "0");
+  option("--ctx-checkpoints", "0");
+  argv.emplace_back("--offline");
+  if (config.resolved.embeds) {
+    argv.emplace_back("--embeddings");
+    // A text must fit into one of them.
+    option("--ubatch-size", std::to_string(context));
+    option("--batch-size", std::to_string(context));
+  }
   if (!config.system_prompt.empty() && !config.resolved.chat_template.empty())
-    argv.insert(argv.end(), {"--chat-template", with_system_prompt(config)});
+    option("--chat-template", with_system_prompt(config));
   argv.insert(argv.end(), config.engine_arguments.begin(), config.engine_arguments.end());
   return argv;
 }

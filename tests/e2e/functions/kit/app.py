@@ -168,7 +168,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.headers.get("User-Agent") == "thaw-readiness":
             return self.answer(b"ready\n", content_type="text/plain")
         served += 1
-        name = url.path.strip("/").replace("-", "_") or "home"
+        # Below /v1 as well, where OpenAI's API leads.
+        name = url.path.removeprefix("/v1").strip("/").replace("-", "_") or "home"
         handler = getattr(self, "on_" + name, None)
         if handler is None:
             return self.on_echo(query)
@@ -177,6 +178,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = serve
 
     def on_home(self, query):
+        for _ in self.pieces():
+            pass
         self.answer({"instance": INSTANCE, "served": served, "started": STARTED, "version": os.environ.get("VERSION", "")})
 
     def on_echo(self, query):
