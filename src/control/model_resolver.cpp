@@ -33,8 +33,8 @@ Status read_head(const UniqueFd& file, const model::FunctionConfig& config, mode
   if (head.chat_template.size() > kChatTemplateBytesMax) {
     return Error{ErrorKind::too_large, "system_prompt is given, but the model's chat template is " +
                                            std::to_string(head.chat_template.size()) +
-                                           " bytes, too large to be changed (" +
-                                           std::to_string(kChatTemplateBytesMax) + ")"};
+                                           " bytes, too large to be changed (" + std::to_string(kChatTemplateBytesMax) +
+                                           ")"};
   }
   resolved.chat_template = head.chat_template;
   return {};

@@ -176,6 +176,12 @@ def test_streams_at_once_do_not_mix(daemon, chat):
         assert one[:4] == other[:4]
 
 
+def test_streams_one_right_after_the_other(daemon, chat):
+    """llama-server closes its connection behind each stream, whatever its head says: none may be lost on it."""
+    body = {**QUESTION, "max_tokens": 2}
+    assert [len(text_of(stream(daemon.url + chat.path, body))) > 0 for _ in range(30)] == [True] * 30
+
+
 # ---- Snapshots -------------------------------------------------------------------------------------------------------
 
 

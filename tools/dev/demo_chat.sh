@@ -62,9 +62,9 @@ demo_chat_serve() {
   "$thaw" deploy "$model" --name smol --set snapshot=true ||
     die "the model could not be deployed. Where this machine cannot reach the network, bring any small instruct model" \
       "as a GGUF file: $thaw deploy MODEL.gguf --name smol --set snapshot=true"
-  "$thaw" publish smol
+  say "Publishing it: its process starts, answers once, and is frozen"
   local version
-  version=$("$thaw" versions smol --json | jq -r '[.. | objects | .Version? // empty | select(test("^[0-9]+$"))] | max_by(tonumber)')
+  version=$("$thaw" publish smol --json | jq -er .Version) || die "no version could be made (its log: $thaw logs smol)"
   say "Asking smol:$version, which has no process at this moment: $CHAT_QUESTION"
   printf '\n'
   "$thaw" chat "smol:$version" "$CHAT_QUESTION" || die "no answer from the function 'smol' (its log: $thaw logs smol)"
