@@ -138,7 +138,8 @@ llama_take() {
   mkdir -p -- "$LLAMA_OUT"
   cp -- "$@" "$LLAMA_OUT/"
   for library in "$folder"/lib{llama,ggml,mtmd}*.so*; do
-    if [[ -e $library ]]; then cp -P -- "$library" "$LLAMA_OUT/"; fi
+    # Of the portable build: the variant with AMX, see llama_cpu_options. Machines that have it take the next best.
+    if [[ -e $library && $library != */libggml-cpu-sapphirerapids.so ]]; then cp -P -- "$library" "$LLAMA_OUT/"; fi
   done
 }
 
