@@ -90,6 +90,7 @@ class Daemon {
     ASSIGN_OR_RETURN(snapshots_, snapshot::SnapshotFolder::open(data_folder_ + "/snapshots"));
     snapshot_limits.disk_bytes_max = config_.snapshots_max_mb << 20;
     snapshot_limits.memory_bytes_max = (config_.memory_max_mb << 20) / 4;
+    snapshot_limits.memory_folder = data_folder_ + "/memory";
     snapshot_limits.runtime = std::string("thaw:") + THAW_VERSION;
     ASSIGN_OR_RETURN(const auto versions, published_versions());
     pool_->use_snapshots(*snapshots_, snapshot_limits).load(versions);
