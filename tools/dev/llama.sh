@@ -6,11 +6,11 @@
 #
 #   build/llama/src        the source
 #   build/llama/build      CMake's folder; build/llama/portable for the portable one
-#   build/engines/llama    what came of it: llama-server and, for tests and benchmarks, llama-completion, llama-bench
+#   build/engines/llama    what came of it: llama-server and, for tests, llama-completion
 #   build/PRESET/engines   llama-server, as hard links beside thaw-onnx; an environment sees the folder at /opt/thaw
 
 readonly LLAMA_FOLDER=$ROOT/build/llama LLAMA_OUT=$ROOT/build/engines/llama
-readonly LLAMA_TOOLS=(llama-completion llama-bench) # what tests and benchmarks compare with
+readonly LLAMA_TOOLS=(llama-completion) # what tests compare with
 
 # Prints what tools/npm/llama.json says: llama_pin version|sha512
 llama_pin() { jq -er ".[\"$1\"]" "$ROOT/tools/npm/llama.json"; }
