@@ -1,6 +1,4 @@
 // `thaw deploy`: plan the package, check what can be checked here, then stream it to the daemon.
-#include <signal.h>
-
 #include <algorithm>
 #include <boost/json/value.hpp>
 #include <cstdio>
@@ -9,37 +7,13 @@
 #include "api.h"
 #include "commands.h"
 #include "deploy_request.h"
+#include "interrupt.h"
 #include "package.h"
 #include "text.h"
 
 namespace thaw::cli {
 namespace json = boost::json;
 namespace {
-
-volatile sig_atomic_t interrupted = 0;
-
-void on_interrupt(int) { interrupted = 1; }
-
-// While it lives, ctrl-C and SIGTERM end the upload in good order instead of the process.
-class InterruptGuard {
- public:
-  InterruptGuard() {
-    struct sigaction action {};
-    action.sa_handler = &on_interrupt;
-    sigaction(SIGINT, &action, &old_int_);
-    sigaction(SIGTERM, &action, &old_term_);
-  }
-  ~InterruptGuard() {
-    sigaction(SIGINT, &old_int_, nullptr);
-    sigaction(SIGTERM, &old_term_, nullptr);
-  }
-  InterruptGuard(const InterruptGuard&) = delete;
-  InterruptGuard& operator=(const InterruptGuard&) = delete;
-
- private:
-  struct sigaction old_int_ {};
-  struct sigaction old_term_ {};
-};
 
 Result<Response> upload(Session& session, const PackagePlan& plan, const std::string& target) {
   PackageReader reader(plan);
@@ -53,7 +27,7 @@ Result<Response> upload(Session& session, const PackagePlan& plan, const std::st
   };
   request.keep_going = [&]() -> Status {
     bar.update(reader.bytes_read());
-    if (interrupted == 0) return {};
+    if (!interrupted()) return {};
     if (reader.bytes_read() < plan.bytes) {
       return Error{ErrorKind::unavailable, "interrupted; nothing was deployed", "Client.Interrupted"};
     }
