@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -17,7 +18,6 @@ sys.path.insert(0, os.path.join(harness.ROOT, "tests", "models"))
 import make_gguf  # noqa: E402
 
 SHAPE = "qwen2-1.5b"
-CONTEXT = 4096  # tokens of one conversation, as Thaw gives them
 START_WAIT_S = 120
 # A word a token or so; the text itself does not matter to random weights.
 WORDS = "the quick brown fox jumps over the lazy dog and then it walks home along the river while rain falls "
@@ -45,25 +45,66 @@ def version():
     return harness.version_of([server(), "--version"], r"(b\d+-[0-9a-f]+|version: .+)")
 
 
-def flags(threads, slots):
-    """What Thaw gives its llama-server, too: see docs/engines.md."""
-    return ["--threads", str(threads), "--threads-batch", str(threads), "--parallel", str(slots),
-            "--ctx-size", str(CONTEXT * slots), "--alias", "chat", "--offline"]
+def options_of(daemon):
+    """The options that a daemon's llama-server runs with, less those that name its model and where it listens."""
+    for pid, name in daemon.processes().items():
+        if name == "llama-server":
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+                words = file.read().rstrip("\0").split("\0")[1:]
+            for option in ("--model", "--host", "--port"):
+                at = words.index(option)
+                del words[at:at + 2]
+            return words
+    raise harness.BenchError("the daemon runs no llama-server")
+
+
+class CpuGroup:
+    """A CPU group beside those of a daemon's environments, of the same weight and without a bound.
+
+    Where other programs want the cores too, a process in another place would get another share of them, and the
+    comparison would be one of weights. Removed with the block; until then the daemon runs.
+    """
+
+    def __init__(self, daemon):
+        self.path = os.path.join(os.path.dirname(self.of_environment(daemon)), "bench")
+
+    @staticmethod
+    def of_environment(daemon):
+        for pid in daemon.processes():
+            with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
+                text = file.read()
+            # Version 1, else 2: cgroups(7).
+            for pattern, root in ((r"^\d+:(?:\w+,)*cpu(?:,\w+)*:(/thaw.*/.+)$", "/sys/fs/cgroup/cpu"),
+                                  (r"^0::(/.*thaw.*/.+)$", "/sys/fs/cgroup")):
+                if (found := re.search(pattern, text, re.M)) and os.path.isdir(root + found.group(1)):
+                    return root + found.group(1)
+        raise harness.BenchError("no CPU group of an environment was found")
+
+    def __enter__(self):
+        os.mkdir(self.path)
+        return self
+
+    def __exit__(self, *_):
+        os.rmdir(self.path)
+
+    def enter(self):
+        """Puts the calling process into it."""
+        with open(os.path.join(self.path, "cgroup.procs"), "w", encoding="ascii") as file:
+            file.write(str(os.getpid()))
 
 
 class Bare:
-    """llama-server on a port of loopback, ended with the block."""
+    """llama-server on a port of loopback in a CPU group, ended with the block."""
 
-    def __init__(self, path, *options, log=None):
+    def __init__(self, group, path, *options):
+        self.group = group
         self.port = harness.free_port()
         self.command = [server(), "--model", path, "--host", "127.0.0.1", "--port", str(self.port), *options]
-        self.log = log
-        self.prefix = ""
 
     def __enter__(self):
-        with open(self.log or os.devnull, "wb") as log:
-            self.began = time.perf_counter()
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.began = time.perf_counter()
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL, preexec_fn=self.group.enter)
         return self
 
     def __exit__(self, *_):

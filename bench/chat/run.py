@@ -67,17 +67,14 @@ def options():
     return chosen
 
 
-def threads():
-    return min(2, os.cpu_count())
-
-
 class Function:
     """The model as a function of a daemon, deployed and published. What ways.Deployed needs of a function."""
 
     def __init__(self, daemon, model, *settings):
         self.daemon = daemon
         self.version, self.latest = f"/fn/{NAME}:1", f"/fn/{NAME}"
-        given = [word for setting in ("snapshot=true", "idle_s=1", f"memory_mb={TWO_CORES_MB}", *settings)
+        given = [word for setting in ("snapshot=true", "idle_s=1", f"memory_mb={TWO_CORES_MB}", f"concurrency={SLOTS}",
+                                    *settings)
                  for word in ("--set", setting)]
         began = time.monotonic()
         daemon.cli("deploy", model, "--name", NAME, *given)
@@ -85,6 +82,9 @@ class Function:
         began = time.monotonic()
         daemon.cli("publish", NAME)
         self.publish_s = time.monotonic() - began
+        # A look at how Thaw starts it: what it is compared with gets the same options.
+        self.ask(self.version, "first")
+        self.options = llama.options_of(daemon)
         if "no snapshot" in (log := daemon.cli("logs", NAME)):
             raise harness.BenchError("no snapshot was made:\n" + log[-2000:])
 
@@ -98,8 +98,8 @@ class Function:
 class FirstToken:
     WAYS = ("restore", "init", "cold", "asleep")
 
-    def __init__(self, function, model, sleeper):
-        self.function, self.model, self.sleeper = function, model, sleeper
+    def __init__(self, function, model, group, sleeper):
+        self.function, self.model, self.group, self.sleeper = function, model, group, sleeper
         self.log = ways.LogReader(function.daemon)
         self.samples = {way: [] for way in (*self.WAYS, "warm")}
         self.number = 0
@@ -125,7 +125,7 @@ class FirstToken:
         return self.from_zero(self.function.latest)
 
     def cold(self):
-        with llama.Bare(self.model, *llama.flags(threads(), SLOTS)) as bare:
+        with llama.Bare(self.group, self.model, *self.function.options) as bare:
             ready = bare.wait_ready()
             one = llama.ask(bare.port, "", llama.prompt(self.number), TOKENS_FIRST, bare.began)
             return one | {"running_ms": ready}
@@ -162,9 +162,10 @@ def measure_first(folder, model, samples):
     few = max(3, samples // 10)
     with harness.Daemon(f"{folder}/first", ["--log-level", "debug"]) as daemon:
         function = Function(daemon, model)
-        with llama.Bare(model, *llama.flags(threads(), SLOTS), "--sleep-idle-seconds", "1") as sleeper:
+        with (llama.CpuGroup(daemon) as group,
+              llama.Bare(group, model, *function.options, "--sleep-idle-seconds", "1") as sleeper):
             sleeper.wait_ready()
-            measured = FirstToken(function, model, sleeper)
+            measured = FirstToken(function, model, group, sleeper)
             measured.run({"restore": samples, "init": few, "cold": few, "asleep": few})
         images = sum(path.stat().st_size for path in pathlib.Path(daemon.data, "snapshots").glob("*.img"))
         return {"samples": measured.samples, "image_bytes": images, "deploy_s": function.deploy_s,
@@ -178,7 +179,8 @@ def measure_speed(folder, model, rounds):
     found = {streams: {"thaw": [], "bare": []} for streams in STREAMS}
     with harness.Daemon(f"{folder}/speed") as daemon:
         function = Function(daemon, model, "idle_s=600")
-        with llama.Bare(model, *llama.flags(threads(), SLOTS)) as bare:
+        with (llama.CpuGroup(daemon) as group,
+              llama.Bare(group, model, *function.options) as bare):
             bare.wait_ready()
             both = {"thaw": llama.Streams(daemon.port, function.version), "bare": llama.Streams(bare.port, "")}
             for streams in STREAMS:
@@ -319,7 +321,7 @@ def run():
         harness.print_json({"machine": about, "results": results, "targets": checks})
     else:
         print(f"{harness.machine_line(about)}, {about['load_after']} after\nthaw {about['thaw']}, llama.cpp "
-              f"{about['llama_cpp']}, {os.path.basename(model)}, {threads()} threads, {SLOTS} slots of {llama.CONTEXT}\n")
+              f"{about['llama_cpp']}, {os.path.basename(model)}, memory_mb = {TWO_CORES_MB}, concurrency = {SLOTS}\n")
         for part, show in (("first", print_first), ("speed", print_speed), ("memory", print_memory)):
             if part in results:
                 show(results[part])
