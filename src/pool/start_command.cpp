@@ -38,8 +38,9 @@ std::string with_system_prompt(const model::FunctionConfig& config) {
 }
 
 std::vector<std::string> llama_command(const model::FunctionConfig& config, const std::string& port) {
-  // Beyond the share another thread would only wait for its turn.
-  const std::uint32_t share = std::max(1U, (model::cpu_milli(config.memory_mb) + 999) / 1000);
+  // The share, to the nearest: of 1.16 vCPUs two threads make less than one, because each waits at the end of every
+  // operation for the other, which is throttled; of 1.74 they make more.
+  const std::uint32_t share = std::max(1U, (model::cpu_milli(config.memory_mb) + 500) / 1000);
   const std::string threads = std::to_string(std::min(share, std::max(1U, std::thread::hardware_concurrency())));
   std::uint32_t context = config.context;
   if (context == 0) {
