@@ -82,8 +82,6 @@ class MappedFile {
     void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
     if (memory == MAP_FAILED) return sys::errno_error("map memory for the model");
     memory_ = static_cast<std::byte*>(memory);
-    // Whoever reads all of a model has one fault for 2 MiB then.
-    (void)::madvise(memory, bytes, MADV_HUGEPAGE);
     return {};
   }
 
