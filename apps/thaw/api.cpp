@@ -115,6 +115,16 @@ Error error_of(const Response& response) {
   return error;
 }
 
+Result<json::object> send_json(Client& client, const char* method, const std::string& target,
+                               const json::object& body) {
+  std::string text = json::serialize(body);
+  Request request{.method = method, .target = target, .headers = {{"Content-Type", "application/json"}}};
+  request.body_bytes = text.size();
+  request.body = body_of(std::move(text));
+  ASSIGN_OR_RETURN(const Response response, client.send(request));
+  return object_of(response);
+}
+
 Result<json::object> object_of(const Response& response) {
   if (!response.ok()) return error_of(response);
   boost::system::error_code failed;

@@ -27,6 +27,9 @@ std::string function_target(std::string_view name);
 
 // A 2xx answer's JSON object; an answer of any other status becomes an Error with the daemon's own words.
 Result<boost::json::object> get_object(Client& client, const std::string& target);
+// The same of a request with a JSON body.
+Result<boost::json::object> send_json(Client& client, const char* method, const std::string& target,
+                                      const boost::json::object& body);
 Result<boost::json::object> object_of(const Response& response);
 Error error_of(const Response& response);
 

@@ -43,6 +43,7 @@ struct CommandLine {
   PublishOptions publish;
   std::string versions_name;
   AliasOptions alias;
+  ModelsOptions models;
   std::string shell;
   std::vector<std::string> words;
 
@@ -54,6 +55,7 @@ struct CommandLine {
   void add_invoke();
   void add_chat();
   void add_versions();
+  void add_models();
   void add_others();
 };
 
@@ -97,6 +99,7 @@ CommandLine::CommandLine() {
   add_invoke();
   add_chat();
   add_versions();
+  add_models();
   add_others();
   for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
     if (command->get_name() != "__complete") command->group("Commands");
@@ -231,6 +234,39 @@ AliasAction alias_action(const CLI::App& command) {
   return name == "set" ? AliasAction::set : name == "list" ? AliasAction::list : AliasAction::remove;
 }
 
+void CommandLine::add_models() {
+  CLI::App* command = app.add_subcommand("models", "Fetch models into memory, and store them");
+  command->require_subcommand(1);
+  CLI::App* action = command->add_subcommand("pull", "Fetch a model from its store into the daemon's memory");
+  action->footer(
+      "URI is s3://BUCKET/KEY, https://HOST/PATH, hf:OWNER/REPO/FILE or file:NAME; with '/' at its end every object "
+      "below\n"
+      "it is fetched. The daemon fetches, with its own credentials; interrupting the command does not interrupt it.");
+  action->add_option("URI", models.uri, "Where the model is")->required()->option_text(" ");
+  action->add_option("--sha256", models.sha256, "What the contents must have, 64 hex digits")->option_text("HEX");
+  action->add_flag("--no-wait", models.no_wait, "Return at once, while the daemon fetches");
+  action = command->add_subcommand("push", "Store a file as an object");
+  action->footer(
+      "To s3://BUCKET/KEY this command uploads by itself, with your own credentials; to file:NAME the daemon keeps it "
+      "in\n"
+      "its folder. A URI that ends with '/' gets the file's name.");
+  action->add_option("FILE", models.file, "The file")->required()->option_text(" ");
+  action->add_option("URI", models.uri, "s3://BUCKET/KEY or file:NAME [file: and the file's name]")->option_text(" ");
+  action = command->add_subcommand("list", "List the models in memory and on their way");
+  action = command->add_subcommand("rm", "Drop a model from memory, or stop its fetch");
+  action->add_option("URI", models.uri, "Its address or id")->required()->option_text(" ");
+  action->add_flag("--object", models.object, "Delete what file:NAME stores too");
+  for (CLI::App* one : command->get_subcommands([](const CLI::App*) { return true; })) one->group("Commands");
+}
+
+ModelsAction models_action(const CLI::App& command) {
+  const std::string name = command.get_subcommands().front()->get_name();
+  return name == "pull"   ? ModelsAction::pull
+         : name == "push" ? ModelsAction::push
+         : name == "list" ? ModelsAction::list
+                          : ModelsAction::remove;
+}
+
 void CommandLine::add_others() {
   CLI::App* command = app.add_subcommand("list", "List the functions");
   command->add_flag("-q,--quiet", list.names_only, "Names only, one a line");
@@ -334,6 +370,7 @@ int dispatch(CommandLine& line, const std::function<int(const ServeConfig&)>& se
   if (name == "publish") return run_publish(session, line.publish);
   if (name == "versions") return run_versions(session, line.versions_name);
   if (name == "alias") return run_alias(session, alias_action(*command), line.alias);
+  if (name == "models") return run_models(session, models_action(*command), line.models);
   if (name == "status") return run_status(session);
   if (name == "doctor") return run_doctor(session, sources);
   if (name == "completion") return run_completion(session, line.shell);

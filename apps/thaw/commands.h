@@ -95,6 +95,16 @@ struct LogsOptions {
 };
 int run_logs(Session& session, const LogsOptions& options);
 
+struct ModelsOptions {
+  std::string uri;     // or an id, of rm
+  std::string file;    // of push
+  std::string sha256;  // of pull
+  bool no_wait = false;
+  bool object = false;  // of rm: the stored object too
+};
+enum class ModelsAction : std::uint8_t { pull, push, list, remove };
+int run_models(Session& session, ModelsAction action, const ModelsOptions& options);
+
 int run_status(Session& session);
 
 }  // namespace thaw::cli

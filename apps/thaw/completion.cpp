@@ -95,7 +95,7 @@ Completions complete(const CLI::App& app, const std::vector<std::string>& words,
     for (const std::string& name : function_names()) add(out, current, name, "");
   } else if (command->get_name() == "completion") {
     for (const char* shell : {"bash", "zsh", "fish"}) add(out, current, shell, "");
-  } else if (command->get_name() == "deploy") {
+  } else if (command->get_name() == "deploy" || slot->get_single_name() == "FILE") {
     out.files = true;
   }
   return out;

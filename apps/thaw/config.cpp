@@ -52,6 +52,8 @@ constexpr ConfigKey kKeys[] = {
     {"logs_max_mb", ValueType::count, "1024", "MB", 1, 1 << 20, "Disk for the logs of all functions together"},
     {"snapshots_max_mb", ValueType::count, "10240", "MB", 0, 1ULL << 30,
      "Disk for all snapshots together; beyond it those used longest ago go, and are made again when they are called"},
+    {"models", ValueType::text, "DATA/objects", "", 0, 0,
+     "Folders that models at file: addresses may lie in, with ':' between them; the first is what file:NAME means"},
     {"engines", ValueType::text, "found beside the executable", "", 0, 0, "Folder that holds the engine thaw-onnx"},
     {"spawner", ValueType::text, "found beside the executable", "", 0, 0, "The program thaw-spawner"},
 };
@@ -185,6 +187,26 @@ Status parse_listen(const Given& given, ServeConfig& config) {
   return {};
 }
 
+std::string absolute(const std::string& path) {
+  std::error_code error;
+  const fs::path result = fs::absolute(path, error).lexically_normal();
+  std::string text = error ? path : result.string();
+  while (text.size() > 1 && text.ends_with('/')) text.pop_back();
+  return text;
+}
+
+Status parse_models(const Given& given, ServeConfig& config) {
+  for (std::size_t at = 0; at <= given.text.size();) {
+    const std::size_t end = std::min(given.text.find(':', at), given.text.size());
+    const std::string path = given.text.substr(at, end - at);
+    if (path.empty()) return invalid_argument(given.where + ": a folder between two ':' is empty");
+    config.models.push_back(absolute(path));
+    if (config.models.back() == "/") return invalid_argument(given.where + ": must not be the whole file system");
+    at = end + 1;
+  }
+  return {};
+}
+
 Status resolve_user(const Given* given, ServeConfig& config) {
   const std::string name = given != nullptr ? given->text : "thaw";
   const passwd* entry = nullptr;
@@ -221,14 +243,6 @@ std::string first_existing(std::initializer_list<fs::path> candidates) {
     if (fs::exists(path, ignored)) return fs::weakly_canonical(path, ignored).string();
   }
   return "";
-}
-
-std::string absolute(const std::string& path) {
-  std::error_code error;
-  const fs::path result = fs::absolute(path, error).lexically_normal();
-  std::string text = error ? path : result.string();
-  while (text.size() > 1 && text.ends_with('/')) text.pop_back();
-  return text;
 }
 
 // First number of a one-line file; nothing for "max" or no file.
@@ -346,6 +360,7 @@ Result<ServeConfig> load_config(const ConfigSources& sources) {
   config.data =
       given("data") != nullptr ? absolute(given("data")->text) : default_data_folder(sources.uid, sources.environment);
   RETURN_IF_ERROR(resolve_user(given("user"), config));
+  if (const Given* value = given("models")) RETURN_IF_ERROR(parse_models(*value, config));
   set_count("threads", config.threads);
   set_count("memory_max_mb", config.memory_max_mb);
   set_count("freeze_after_ms", config.freeze_after_ms);

@@ -46,6 +46,9 @@ struct ServeConfig {
   std::uint64_t log_file_max_mb = 4;
   std::uint64_t logs_max_mb = 1024;
   std::uint64_t snapshots_max_mb = 10240;
+  // Folders that file: addresses of models are read from, absolute; the first is what relative ones lie below. Empty:
+  // DATA/objects.
+  std::vector<std::string> models;
   // The folder that holds thaw-onnx and what it needs. Empty: none was found.
   std::string engines;
   // The program that makes sandboxes. Empty: none was found.

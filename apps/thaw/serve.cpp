@@ -17,6 +17,7 @@
 #include "observe/function_log.h"
 #include "pool/pool.h"
 #include "sandbox/spawner_client.h"
+#include "serve_models.h"
 #include "serve_privileges.h"
 #include "snapshot/snapshot_folder.h"
 
@@ -64,8 +65,13 @@ sigset_t stop_signals() {
 // The unprivileged half, wired. Members are destroyed from the last to the first.
 class Daemon {
  public:
-  Daemon(const ServeConfig& config, std::string data_folder, sandbox::LaunchedSpawner spawner)
-      : config_(config), data_folder_(std::move(data_folder)), loops_(config.threads), spawner_(std::move(spawner)) {}
+  Daemon(const ServeConfig& config, std::string data_folder, sandbox::LaunchedSpawner spawner,
+         std::unique_ptr<ModelStores> stores)
+      : config_(config),
+        data_folder_(std::move(data_folder)),
+        stores_(std::move(stores)),
+        loops_(config.threads),
+        spawner_(std::move(spawner)) {}
 
   Status open(UniqueFd listener) {
     ASSIGN_OR_RETURN(catalog_, control::Catalog::open(data_folder_));
@@ -86,10 +92,12 @@ class Daemon {
       pool_->on_host_lost();
       ::kill(::getpid(), SIGTERM);
     });
+    RETURN_IF_ERROR(open_models());
     pool::SnapshotLimits snapshot_limits;
     ASSIGN_OR_RETURN(snapshots_, snapshot::SnapshotFolder::open(data_folder_ + "/snapshots"));
     snapshot_limits.disk_bytes_max = config_.snapshots_max_mb << 20;
     snapshot_limits.memory_bytes_max = (config_.memory_max_mb << 20) / 4;
+    snapshot_limits.memory_folder = data_folder_ + "/memory";
     snapshot_limits.runtime = std::string("thaw:") + THAW_VERSION;
     ASSIGN_OR_RETURN(const auto versions, published_versions());
     pool_->use_snapshots(*snapshots_, snapshot_limits).load(versions);
@@ -108,6 +116,7 @@ class Daemon {
     options.memory_bytes_max = pool_limits.memory_bytes_max;
     options.started_at = std::chrono::steady_clock::now();
     gateway_.emplace(*catalog_, *pool_, *logs_, options);
+    gateway_->use_models(models_->api());
     http::ServerLimits limits;
     limits.header_bytes_max = std::size_t{config_.header_max_kb} << 10;
     limits.connections_max = config_.connections_max;
@@ -131,6 +140,20 @@ class Daemon {
       marker = page.next_marker;
     }
     return versions;
+  }
+
+  Status open_models() {
+    model_budget_.use(*pool_);
+    ASSIGN_OR_RETURN(models_, ServeModels::open(config_, std::move(stores_),
+                                                {.data_folder = data_folder_,
+                                                 .memory_folder = data_folder_ + "/memory",
+                                                 .catalog = *catalog_,
+                                                 .budget = model_budget_}));
+    resolver_.emplace(models_->memory(), config_.memory_max_mb << 20);
+    catalog_->use_models(
+        [this](const control::Catalog::ModelQuestion& question) { return resolver_->resolve(question); });
+    pool_->use_models(models_->memory());
+    return {};
   }
 
   Result<pool::Package> open_package(const model::FunctionRecord& record) {
@@ -171,6 +194,8 @@ class Daemon {
     // With the spawner went the word of their ends.
     const bool ended = pool_->stop(spawner_lost_ ? std::chrono::milliseconds(0) : kEnvironmentsEndMax);
     const Status cleared = spawner_.shut_down(kEnvironmentsEndMax);
+    models_->api().stop();
+    model_budget_.leave();
     logs_->flush();
     loops_.stop();
     log::info("stopped connections_cut={} environments_ended={}", cut, ended);
@@ -186,6 +211,9 @@ class Daemon {
   std::optional<control::ModelResolver> resolver_;
   std::unique_ptr<observe::FunctionLogs> logs_;
   std::unique_ptr<snapshot::SnapshotFolder> snapshots_;
+  std::unique_ptr<ModelStores> stores_;  // until models_ has them
+  ModelBudget model_budget_;
+  std::unique_ptr<ServeModels> models_;
   http::Loops loops_;
   sandbox::SpawnerClient spawner_;
   std::optional<pool::Pool> pool_;
@@ -210,6 +238,8 @@ int run_serve(const ServeConfig& config) {
                  "(The half that serves requests gives root up at once; see `thaw serve --help`, --user.)"});
   }
   ::signal(SIGPIPE, SIG_IGN);
+  auto stores = load_model_stores(config);
+  if (!stores.ok()) return fail(stores.error());
   auto data = prepare_data(config);
   if (!data.ok()) return fail(data.error());
   auto listener = http::bind_tcp(config.listen_host, config.listen_port);
@@ -222,7 +252,7 @@ int run_serve(const ServeConfig& config) {
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   if (const Status dropped = drop_privileges(config); !dropped.ok()) return fail(dropped.error());
 
-  Daemon daemon(config, data->folder, std::move(*spawner));
+  Daemon daemon(config, data->folder, std::move(*spawner), std::move(*stores));
   if (const Status opened = daemon.open(std::move(*listener)); !opened.ok()) {
     const int failed = fail(opened.error());
     // Environments cannot exist yet, and half-open members have nothing to lose.

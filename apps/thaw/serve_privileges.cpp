@@ -78,7 +78,7 @@ bool is_mounted_memory(const std::string& folder) {
 }
 
 // Models lie in memory that outlives the daemon: a tmpfs in the machine's own mount namespace, which a later daemon
-// finds there. Huge pages where a file fills them; kernels without them for tmpfs refuse the option.
+// finds there. Huge pages for whoever asks (madvise); kernels without them for tmpfs refuse the option.
 Status mount_memory(const ServeConfig& config) {
   const std::string folder = config.data + kMemoryFolder;
   RETURN_IF_ERROR(sys::make_directories(folder, 0700));
@@ -91,7 +91,7 @@ Status mount_memory(const ServeConfig& config) {
   const std::string options =
       "mode=0700,uid=" + std::to_string(config.user_id) + ",gid=" + std::to_string(config.group_id) + "," + size;
   constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-  if (::mount("thaw", folder.c_str(), "tmpfs", kFlags, (options + ",huge=within_size").c_str()) == 0) return {};
+  if (::mount("thaw", folder.c_str(), "tmpfs", kFlags, (options + ",huge=advise").c_str()) == 0) return {};
   if (::mount("thaw", folder.c_str(), "tmpfs", kFlags, options.c_str()) == 0) return {};
   return sys::errno_error("mount a tmpfs for models at " + folder);
 }

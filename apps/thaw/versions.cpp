@@ -1,6 +1,5 @@
 // `thaw publish`, `versions` and `alias`.
 #include <boost/json/array.hpp>
-#include <boost/json/serialize.hpp>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
@@ -21,16 +20,6 @@ constexpr std::chrono::milliseconds kFirstLookAgain{50};
 constexpr std::chrono::milliseconds kLastLookAgain{500};
 
 void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-
-Result<json::object> send_json(Session& session, const char* method, const std::string& target,
-                               const json::object& body) {
-  std::string text = json::serialize(body);
-  Request request{.method = method, .target = target, .headers = {{"Content-Type", "application/json"}}};
-  request.body_bytes = text.size();
-  request.body = body_of(std::move(text));
-  ASSIGN_OR_RETURN(const Response response, session.client.send(request));
-  return object_of(response);
-}
 
 // A list of one function's things, page after page.
 Result<std::vector<json::object>> list_of(Session& session, const std::string& target, const char* member) {
@@ -91,7 +80,8 @@ Result<json::object> wait_until_made(Session& session, const json::object& publi
 Status publish(Session& session, const PublishOptions& options) {
   json::object body;
   if (!options.description.empty()) body["Description"] = options.description;
-  ASSIGN_OR_RETURN(json::object version, send_json(session, "POST", function_target(options.name) + "/versions", body));
+  ASSIGN_OR_RETURN(json::object version,
+                   send_json(session.client, "POST", function_target(options.name) + "/versions", body));
   if (!options.no_wait) {
     ASSIGN_OR_RETURN(version, wait_until_made(session, version));
   }
@@ -169,7 +159,7 @@ Status alias_set(Session& session, const AliasOptions& options) {
   if (!before.ok() && before.status != 404) return error_of(before);
   if (!before.ok()) body["Name"] = options.alias;
   ASSIGN_OR_RETURN(const json::object alias,
-                   send_json(session, before.ok() ? "PUT" : "POST", before.ok() ? one : all, body));
+                   send_json(session.client, before.ok() ? "PUT" : "POST", before.ok() ? one : all, body));
   if (session.json()) {
     print_json(alias);
     return {};

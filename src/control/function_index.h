@@ -12,8 +12,8 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/digest/sha256.h"
 #include "control/catalog.h"
-#include "control/sha256.h"
 #include "model/function.h"
 
 namespace thaw::control {

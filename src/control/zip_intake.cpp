@@ -14,9 +14,9 @@
 #include <optional>
 #include <set>
 
+#include "base/digest/sha256.h"
 #include "base/sys.h"
 #include "control/entry_path.h"
-#include "control/sha256.h"
 #include "control/zip_end.h"
 
 namespace thaw::control {

@@ -1,7 +1,5 @@
 #include "gateway/control_api.h"
 
-#include <fcntl.h>
-
 #include <boost/asio/redirect_error.hpp>
 #include <boost/json/array.hpp>
 
@@ -10,7 +8,9 @@
 #include "gateway/answers.h"
 #include "gateway/control_request.h"
 #include "gateway/function_json.h"
+#include "gateway/models_api.h"
 #include "gateway/route.h"
+#include "gateway/upload.h"
 #include "http/off_loop.h"
 
 // g++ 12 sees Asio's coroutine frames allocated and freed through different inlined functions, and is wrong about it.
@@ -21,7 +21,6 @@ namespace {
 
 constexpr std::size_t kTailBytesMax = 8 << 20;
 constexpr std::size_t kTailBytesDefault = 64 << 10;
-constexpr std::size_t kUploadPieceBytes = 1 << 20;
 constexpr unsigned kFollowersMax = 64;
 constexpr std::chrono::milliseconds kFollowEvery{200};
 constexpr std::string_view kFunctions = "/2015-03-31/functions";
@@ -99,6 +98,7 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     if (method != "GET") co_return no_method();
     co_return co_await list(exchange, *query);
   }
+  if (models_ != nullptr && ModelsApi::is_path(path)) co_return co_await models_->handle(exchange, path, *query);
   const bool own = path.substr(0, kThawFunctions.size()) == kThawFunctions;
   if (own || path.substr(0, kFunctions.size() + 1) == std::string(kFunctions) + "/") {
     path.remove_prefix(own ? kThawFunctions.size() : kFunctions.size() + 1);
@@ -170,7 +170,8 @@ http::Task<Status> ControlApi::deploy(http::Exchange& exchange, const std::strin
   if (name != "-") request.name = name;
   request.overrides = value_of(query, "config");
   request.package_path = catalog_.new_upload_path();
-  Status received = co_await receive_upload(exchange, request.package_path);
+  const Upload upload{request.package_path, options_.upload_bytes_max, "package", options_.data_folder};
+  Status received = co_await receive_upload(exchange, workers_, upload);
   if (!received.ok()) {
     co_await http::off_loop(workers_, exchange.loop(), [&] { return sys::remove_tree(request.package_path).ok(); });
     co_return received;
@@ -182,36 +183,6 @@ http::Task<Status> ControlApi::deploy(http::Exchange& exchange, const std::strin
   pool_.retire(pool::PoolKeyView(*record));
   log::info("function_deployed name={} bytes={}", record->config.name, record->code_bytes);
   co_return co_await answer_json(exchange, existed ? 200 : 201, configuration(*record, {}));
-}
-
-http::Task<Status> ControlApi::receive_upload(http::Exchange& exchange, const std::string& path) {
-  if (!exchange.set_body_bytes_max(options_.upload_bytes_max)) {
-    exchange.close_after();
-    co_return Error{ErrorKind::too_large, "the package is larger than " +
-                                              std::to_string(options_.upload_bytes_max >> 20) + " MB (upload_max_mb)"};
-  }
-  auto file = co_await http::off_loop(workers_, exchange.loop(),
-                                      [&] { return sys::open(path, O_WRONLY | O_CREAT | O_EXCL, 0600); });
-  if (!file.ok()) co_return file.error();
-  std::string pending;
-  for (;;) {
-    const auto piece = co_await exchange.read_body();
-    if (!piece.ok()) co_return piece.error();
-    pending.append(*piece);
-    if (pending.size() >= kUploadPieceBytes || (piece->empty() && !pending.empty())) {
-      Status written =
-          co_await http::off_loop(workers_, exchange.loop(), [&] { return sys::write_all(*file, pending); });
-      if (!written.ok()) {
-        exchange.close_after();
-        if (written.error().kind == ErrorKind::unavailable) {
-          co_return Error(ErrorKind::unavailable, "the disk is full: free space below " + options_.data_folder);
-        }
-        co_return written;
-      }
-      pending.clear();
-    }
-    if (piece->empty()) co_return Status();
-  }
 }
 
 http::Task<Status> ControlApi::remove(http::Exchange& exchange, const std::string& name) {

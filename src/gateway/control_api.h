@@ -10,6 +10,7 @@
 //   POST   /2015-03-31/functions/NAME/aliases            create; GET lists
 //   GET    /2015-03-31/functions/NAME/aliases/ALIAS      also PUT, DELETE
 //   GET    /thaw/v1/functions/NAME/logs?follow=1&bytes=N
+//   GET    /thaw/v1/models, /thaw/v1/objects             see models_api.h
 //   GET    /thaw/v1/status
 //
 // Who may call: anyone on the Unix socket (its file mode decides); over TCP only from loopback, with a Host that names
@@ -30,6 +31,8 @@
 #include "pool/pool.h"
 
 namespace thaw::gateway {
+
+class ModelsApi;
 
 struct GatewayOptions {
   std::string version;
@@ -52,6 +55,8 @@ class ControlApi {
 
   http::Task<> handle(http::Exchange& exchange, std::string_view target);
   void set_port(std::uint16_t port) { port_ = port; }
+  // Before the first request; it outlives this. Without it there are no paths of models.
+  void use_models(ModelsApi& models) { models_ = &models; }
 
  private:
   http::Task<Status> dispatch(http::Exchange& exchange, std::string_view target);
@@ -60,7 +65,6 @@ class ControlApi {
   http::Task<Status> describe_configuration(http::Exchange& exchange, const std::string& name,
                                             const std::string& qualifier);
   http::Task<Status> deploy(http::Exchange& exchange, const std::string& name, const Query& query);
-  http::Task<Status> receive_upload(http::Exchange& exchange, const std::string& path);
   http::Task<Status> remove(http::Exchange& exchange, const std::string& name);
   http::Task<Status> logs(http::Exchange& exchange, const std::string& name, const Query& query);
   http::Task<Status> follow_log(http::Exchange& exchange, const std::string& name, std::uint64_t position);
@@ -82,6 +86,7 @@ class ControlApi {
   pool::Pool& pool_;
   observe::FunctionLogs& logs_;
   const GatewayOptions& options_;
+  ModelsApi* models_ = nullptr;
   std::atomic<std::uint16_t> port_{0};
   boost::asio::thread_pool workers_{2};
   std::atomic<unsigned> followers_{0};

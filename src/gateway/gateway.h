@@ -31,6 +31,7 @@ class Gateway {
   http::Task<> handle(http::Exchange& exchange);
   // Known only once the listener is open.
   void set_port(std::uint16_t port) { control_.set_port(port); }
+  void use_models(ModelsApi& models) { control_.use_models(models); }
 
  private:
   http::Task<> redirect(http::Exchange& exchange, const Route& route);

@@ -229,12 +229,13 @@ Result<std::shared_ptr<const snapshot::ImageMemory>> SnapshotMaker::find_image(c
     ASSIGN_OR_RETURN(const UniqueFd file, folder_.find(version.revision_id));
     snapshot::SnapshotFolder::mark_used(file);
     // Clones that have begun without the rest end when the rest is damaged.
-    return snapshot::load_image(file, [this, version](const Error& error) {
+    const auto rest_failed = [this, version](const Error& error) {
       boost::asio::post(worker_, [this, version, error] {
         condemn(version, error);
         pool_.end_restored(PoolKeyView(version));
       });
-    });
+    };
+    return snapshot::load_image(file, {.rest_failed = rest_failed, .folder = limits_.memory_folder});
   });
 }
 

@@ -38,6 +38,7 @@ struct MakingOutcome;
 struct SnapshotLimits {
   std::uint64_t disk_bytes_max = 10ULL << 30;   // of all images together; one more lies there while it is being made
   std::uint64_t memory_bytes_max = 1ULL << 30;  // of those that are kept in memory for the next restores
+  std::string memory_folder;                    // for images in memory: a tmpfs with huge=advise; empty: none
   std::string runtime;                          // names Thaw and its version in RESTORE_START lines
   std::size_t makings_at_once_max = 2;
   // After a failure the next try waits so long, twice as long after each further one.

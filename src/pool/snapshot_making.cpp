@@ -114,7 +114,9 @@ http::Task<std::optional<MakingFailure>> Making::freeze(const std::shared_ptr<En
 
 http::Task<Status> Making::try_image(MakingOutcome& outcome) {
   at_step_("trial restore");
-  auto loaded = co_await http::off_loop(worker_, loop_, [&] { return snapshot::load_image(outcome.image); });
+  auto loaded = co_await http::off_loop(worker_, loop_, [&] {
+    return snapshot::load_image(outcome.image, {.rest_failed = {}, .folder = memory_folder_});
+  });
   if (!loaded.ok()) co_return loaded.error();
   outcome.memory = std::make_shared<const snapshot::ImageMemory>(std::move(loaded).value());
   auto started = co_await workshop_->start_apart(loop_, outcome.memory);

@@ -33,10 +33,15 @@ struct MakingOutcome {
 // for each warm-up request and 15 minutes for all of them, and the hooks' bounds.
 class Making {
  public:
-  // at_step hears what is being done, in words, on the loop's thread.
-  Making(std::shared_ptr<FunctionPool> workshop, const snapshot::SnapshotFolder& folder,
+  // memory_folder: SnapshotLimits::memory_folder. at_step hears what is being done, in words, on the loop's thread.
+  Making(std::shared_ptr<FunctionPool> workshop, const snapshot::SnapshotFolder& folder, std::string memory_folder,
          boost::asio::thread_pool& worker, http::Loop& loop, std::function<void(std::string)> at_step)
-      : workshop_(std::move(workshop)), folder_(folder), worker_(worker), loop_(loop), at_step_(std::move(at_step)) {}
+      : workshop_(std::move(workshop)),
+        folder_(folder),
+        memory_folder_(std::move(memory_folder)),
+        worker_(worker),
+        loop_(loop),
+        at_step_(std::move(at_step)) {}
 
   http::Task<MakingOutcome> run();
 
@@ -54,6 +59,7 @@ class Making {
 
   const std::shared_ptr<FunctionPool> workshop_;
   const snapshot::SnapshotFolder& folder_;
+  const std::string memory_folder_;
   boost::asio::thread_pool& worker_;  // reads and writes images
   http::Loop& loop_;
   const std::function<void(std::string)> at_step_;

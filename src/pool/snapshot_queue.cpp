@@ -105,11 +105,12 @@ void SnapshotMaker::wake_at(TimePoint at) {
 }
 
 http::Task<> SnapshotMaker::make(Due due, http::Loop& loop) {
-  Making making(due.workshop, folder_, worker_, loop, [this, version = due.version](std::string step) {
-    log::debug("snapshot_step function={} version={} step=\"{}\"", version->config.name, version->version, step);
-    const std::lock_guard lock(mutex_);
-    if (Entry* entry = find_locked(version->revision_id)) entry->making = std::move(step);
-  });
+  Making making(
+      due.workshop, folder_, limits_.memory_folder, worker_, loop, [this, version = due.version](std::string step) {
+        log::debug("snapshot_step function={} version={} step=\"{}\"", version->config.name, version->version, step);
+        const std::lock_guard lock(mutex_);
+        if (Entry* entry = find_locked(version->revision_id)) entry->making = std::move(step);
+      });
   MakingOutcome outcome = co_await making.run();
   pool_.close_workshop(due.workshop);
   co_await http::off_loop(worker_, loop, [&] {

@@ -76,7 +76,7 @@ class Classifier {
       mapping.kind = MappingKind::special;
       return {};
     }
-    if (name == std::string("/memfd:") + kImageMemoryName + std::string(kDeleted)) {
+    if (is_image_memory(name) && !is_private(request_.private_folders, name)) {
       mapping.kind = MappingKind::anonymous;
       mapping.name.clear();
       mapping.offset = 0;

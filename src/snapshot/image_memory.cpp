@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +16,8 @@
 #include <vector>
 
 #include "base/sys.h"
+#include "base/uuid.h"
+#include "snapshot/great_ranges.h"
 #include "snapshot/image_file.h"
 #include "snapshot/pager.h"
 #include "snapshot/working_set.h"
@@ -25,6 +28,7 @@ namespace {
 constexpr unsigned kThreadsMax = 8;
 constexpr int kRestNice = 10;
 constexpr std::uint64_t kMappedRunBytesMin = 8 * kPageBytes;
+constexpr std::string_view kImageMemoryName = "thaw-image";  // in /proc/PID/maps of a clone
 
 // Where pages of the file go. Ascending by `from`; between them lies nothing.
 struct Placement {
@@ -58,6 +62,76 @@ Result<UniqueFd> new_memory(const char* name) {
   return file;
 }
 
+// A file of the folder that has no name any more: maps of clones show the last one it had.
+Result<UniqueFd> new_memory_in(const std::string& folder) {
+  const std::string own = folder + "/" + random_uuid();
+  if (::mkdir(own.c_str(), 0700) != 0) return sys::errno_error(own);
+  const std::string path = own + "/" + std::string(kImageMemoryName);
+  auto file = sys::open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+  (void)::unlink(path.c_str());
+  (void)::rmdir(own.c_str());
+  return file;
+}
+
+// The great ranges of an image in memory, mapped while they are filled. Threads: any, each at bytes of its own.
+class GreatMemory {
+ public:
+  GreatMemory() = default;
+  GreatMemory(const GreatMemory&) = delete;
+  GreatMemory& operator=(const GreatMemory&) = delete;
+  ~GreatMemory() { unmap(); }
+
+  Status map(const UniqueFd& memory, const std::vector<AddressRange>& ranges) {
+    for (const AddressRange& range : ranges) {
+      const std::uint64_t bytes = range.end - range.start;
+      void* const place =
+          ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory.get(), static_cast<off_t>(range.start));
+      if (place == MAP_FAILED) return sys::errno_error("map memory for an image");
+      mapped_.push_back({range, static_cast<std::byte*>(place)});
+      (void)::madvise(place, bytes, MADV_HUGEPAGE);
+      // Where there is no room this is an error; a write would be a SIGBUS.
+      if (::madvise(place, bytes, MADV_POPULATE_WRITE) != 0)
+        return Error{ErrorKind::unavailable, "there is no memory for an image: " + std::string(std::strerror(errno))};
+    }
+    return {};
+  }
+
+  void unmap() {
+    for (const Part& part : mapped_) ::munmap(part.place, part.range.end - part.range.start);
+    mapped_.clear();
+  }
+
+  // Puts bytes where they belong, in great memory or in the file.
+  Status write(const UniqueFd& memory, std::span<const std::byte> bytes, std::uint64_t to) const {
+    for (const Part& part : mapped_) {
+      if (bytes.empty() || part.range.start >= to + bytes.size()) break;
+      if (part.range.end <= to) continue;
+      const std::uint64_t before = part.range.start > to ? part.range.start - to : 0;
+      RETURN_IF_ERROR(write_small(memory, bytes.first(before), to));
+      bytes = bytes.subspan(before);
+      to += before;
+      const std::size_t count = std::min<std::uint64_t>(bytes.size(), part.range.end - to);
+      std::memcpy(part.place + (to - part.range.start), bytes.data(), count);
+      bytes = bytes.subspan(count);
+      to += count;
+    }
+    return write_small(memory, bytes, to);
+  }
+
+ private:
+  struct Part {
+    AddressRange range;
+    std::byte* place = nullptr;
+  };
+
+  static Status write_small(const UniqueFd& memory, std::span<const std::byte> bytes, std::uint64_t to) {
+    if (bytes.empty()) return {};
+    return sys::pwrite_all(memory, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, static_cast<off_t>(to));
+  }
+
+  std::vector<Part> mapped_;  // ascending
+};
+
 // In the header's page, behind the header: 1 once all pages are there.
 constexpr std::uint64_t kWholeMark = kImageBase + kPageBytes - sizeof(std::uint64_t);
 
@@ -65,11 +139,16 @@ constexpr std::uint64_t kWholeMark = kImageBase + kPageBytes - sizeof(std::uint6
 std::uint64_t ready_end(const Image& image, const ImageChunks& chunks, const ProgramData& program_data) {
   if (image.hot_end == 0) return chunks.pages_end;
   AddressRanges lazy;
+  AddressRanges great;
+  for (const AddressRange& range : great_ranges(image)) great.add(range);
   std::uint64_t end = image.hot_end;
   for (const Mapping& mapping : image.mappings) {
     for (const PageRun& run : mapping.runs) {
       if (is_lazy(mapping)) {
         lazy.add({run.start, run.end});
+        // Nobody waits for the pages of great memory: they must be there.
+        for (const AddressRange& part : great.within({run.start, run.end}))
+          end = std::max(end, run.offset + (part.end - run.start));
       } else {
         end = std::max(end, run.offset + (run.end - run.start));
       }
@@ -93,8 +172,13 @@ std::vector<AddressRange> order_of_use(const Image& image) {
   }
   std::sort(hot.begin(), hot.end(), [](const PageRun& a, const PageRun& b) { return a.offset < b.offset; });
   std::vector<AddressRange> ranges;
-  for (const PageRun& run : hot)
-    ranges.push_back({run.start, std::min(run.end, run.start + (image.hot_end - run.offset))});
+  const std::vector<AddressRange> great = great_ranges(image);
+  for (const PageRun& run : hot) {
+    AddressRanges small;
+    small.add({run.start, std::min(run.end, run.start + (image.hot_end - run.offset))});
+    for (const AddressRange& range : great) small.subtract(range);
+    for (const AddressRange& range : small.all()) ranges.push_back(range);
+  }
   return ranges;
 }
 
@@ -114,7 +198,8 @@ class ImageLoading {
   }
 
   // Chunks up to `end`, on several threads.
-  Status run_ready(std::uint64_t end) {
+  Status run_ready(std::uint64_t end, const std::vector<AddressRange>& great) {
+    RETURN_IF_ERROR(great_.map(memory_, great));
     end_ = static_cast<std::size_t>((end - kPageBytes + kChunkBytes - 1) / kChunkBytes);
     const unsigned wanted = std::clamp(std::thread::hardware_concurrency(), 1U, kThreadsMax);
     const auto count = static_cast<unsigned>(std::min<std::size_t>(wanted, end_));
@@ -126,7 +211,7 @@ class ImageLoading {
     return outcome();
   }
 
-  void start_rest(RestFailed failed) {
+  void start_rest(std::function<void(const Error&)> failed) {
     if (end_ == chunks_.digests.size()) {
       finish();
       return;
@@ -160,6 +245,7 @@ class ImageLoading {
   // The file may have no name any more: its space on the disk is free when nobody holds it.
   void release() {
     file_.reset();
+    great_.unmap();
     memory_.reset();
     chunks_ = {};
     placements_ = {};
@@ -203,8 +289,7 @@ class ImageLoading {
     for (; at != placements_.end() && at->from < end; ++at) {
       const std::uint64_t from = std::max(at->from, begin);
       const std::uint64_t to = std::min(at->end, end);
-      const char* const first = reinterpret_cast<const char*>(bytes.data()) + (from - begin);
-      RETURN_IF_ERROR(sys::pwrite_all(memory_, {first, to - from}, static_cast<off_t>(at->to + (from - at->from))));
+      RETURN_IF_ERROR(great_.write(memory_, bytes.subspan(from - begin, to - from), at->to + (from - at->from)));
     }
     return {};
   }
@@ -212,6 +297,7 @@ class ImageLoading {
   // Of whoever loads: the caller, then the thread of the rest.
   UniqueFd file_;
   UniqueFd memory_;
+  GreatMemory great_;
   ImageChunks chunks_;
   std::vector<Placement> placements_;
   std::size_t end_ = 0;  // of the chunks that are being loaded; set while no thread runs
@@ -253,12 +339,24 @@ bool is_whole(const UniqueFd& pages) {
   return ::pread(pages.get(), &mark, sizeof(mark), static_cast<off_t>(kWholeMark)) == sizeof(mark) && mark == 1;
 }
 
-Result<ImageMemory> load_image(const UniqueFd& file, RestFailed rest_failed) {
+bool is_image_memory(const std::string& name) {
+  constexpr std::string_view kDeleted = " (deleted)";
+  std::string_view path = name;
+  if (!path.ends_with(kDeleted)) return false;
+  path.remove_suffix(kDeleted.size());
+  return path.ends_with(kImageMemoryName) && path.size() > kImageMemoryName.size() &&
+         (path[path.size() - kImageMemoryName.size() - 1] == '/' || path.starts_with("/memfd:"));
+}
+
+Result<ImageMemory> load_image(const UniqueFd& file, const LoadOptions& options) {
   ASSIGN_OR_RETURN(const Image image, read_image(file));
   ASSIGN_OR_RETURN(ImageChunks chunks, read_chunks(file));
   ImageMemory memory;
   memory.bytes = chunks.file_bytes;
-  ASSIGN_OR_RETURN(memory.pages, new_memory(kImageMemoryName));
+  auto huge = options.folder.empty() ? Result<UniqueFd>(Error()) : new_memory_in(options.folder);
+  if (!huge.ok()) huge = new_memory(std::string(kImageMemoryName).c_str());
+  if (!huge.ok()) return huge.error();
+  memory.pages = std::move(*huge);
   ASSIGN_OR_RETURN(memory.working_set, new_memory("thaw-working-set"));
   if (image.hot_end != 0) RETURN_IF_ERROR(add_lesson(memory.working_set, order_of_use(image)));
   // A mapping that grows must not reach the end of the file, where a fault is fatal.
@@ -276,8 +374,8 @@ Result<ImageMemory> load_image(const UniqueFd& file, RestFailed rest_failed) {
   ASSIGN_OR_RETURN(UniqueFd own_memory, sys::duplicate(memory.pages));
   memory.loading = std::make_shared<ImageLoading>(std::move(own_file), std::move(own_memory), std::move(chunks),
                                                   placements_of(image));
-  RETURN_IF_ERROR(memory.loading->run_ready(end));
-  memory.loading->start_rest(std::move(rest_failed));
+  RETURN_IF_ERROR(memory.loading->run_ready(end, great_ranges(image)));
+  memory.loading->start_rest(options.rest_failed);
   return memory;
 }
 

@@ -6,6 +6,8 @@
 //
 // Every chunk is compared with its checksum on its way into memory, once. The file is sparse: it holds each page once.
 //
+// Great ranges (great_ranges.h) are in huge pages, where the folder for images in memory has them.
+//
 // An image whose pages are ordered (image_order.h) is ready when its first part is there; the rest follows on a thread
 // of its own. A clone that touches a page before it is there waits for it (pager.h).
 #pragma once
@@ -14,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <set>
+#include <string>
 #include <utility>
 
 #include "base/result.h"
@@ -22,8 +25,7 @@
 
 namespace thaw::snapshot {
 
-inline constexpr std::uint64_t kImageBase = 1ULL << 47;        // beyond every address of user space
-inline constexpr const char* kImageMemoryName = "thaw-image";  // in /proc/PID/maps of a clone
+inline constexpr std::uint64_t kImageBase = 1ULL << 47;  // beyond every address of user space
 
 // Whether clones share the pages of a mapping until they write to them; the others' pages are copied by the restore.
 // Private anonymous memory is lazy, with exceptions: a stack grows, locked memory must not fault, memory that a fork
@@ -56,11 +58,18 @@ struct ImageMemory {
   Status whole() const;
 };
 
-// What has begun without the rest must end when the rest turns out to be damaged. Called on a thread of the loading.
-using RestFailed = std::function<void(const Error&)>;
+struct LoadOptions {
+  // What has begun without the rest must end when the rest turns out to be damaged. Called on a thread of the loading.
+  std::function<void(const Error&)> rest_failed{};
+  // On a tmpfs with huge=advise. Empty, or where no file can be made in it: a memfd, with small pages.
+  std::string folder{};
+};
 
 // Errors: corrupt with what differs; unsupported for another format; unavailable when there is no memory.
-Result<ImageMemory> load_image(const UniqueFd& file, RestFailed rest_failed = {});
+Result<ImageMemory> load_image(const UniqueFd& file, const LoadOptions& options = {});
+
+// Whether a mapping of this name (in /proc/PID/maps) is of an image in memory.
+bool is_image_memory(const std::string& name);
 
 // Whether all pages of an image in memory are there, as its loading has noted in it.
 bool is_whole(const UniqueFd& pages);

@@ -4,6 +4,7 @@
 #include <thread>
 #include <vector>
 
+#include "snapshot/great_ranges.h"
 #include "snapshot/image_file.h"
 #include "snapshot/image_memory.h"
 
@@ -20,7 +21,9 @@ class Orderer {
         writer_(to, std::clamp(std::thread::hardware_concurrency(), 1U, kThreadsMax)) {}
 
   Status run(const WorkingSet& set) {
+    const std::vector<AddressRange> great = great_ranges(image_);
     RETURN_IF_ERROR(take_eager());
+    for (const AddressRange& range : great) RETURN_IF_ERROR(take_lazy(range));
     for (const AddressRange& range : set.ranges) RETURN_IF_ERROR(take_lazy(range));
     image_.hot_end = end_;
     for (const AddressRange& range : left_.all()) RETURN_IF_ERROR(take_lazy(range));

@@ -1,7 +1,8 @@
 // The order of pages in an image file. A freeze writes them as their addresses ascend. Once it is known what clones
 // touch first, a copy is written in which a restore finds at the beginning all that it waits for:
 //
-//   what every restore copies or maps, whatever the clone does: changed pages of files, contents of memfds and files
+//   what every restore copies or maps, whatever the clone does: changed pages of files, contents of memfds and files,
+//   great ranges
 //   the working set, in the order of use
 //   everything else
 //

@@ -110,7 +110,7 @@ TEST(ImageOrder, DamageBehindTheFirstPartIsToldLater) {
   ASSERT_GT(chunks->digests.size(), 2U);
   ASSERT_EQ(::pwrite(ordered.get(), "x", 1, static_cast<off_t>(chunks->pages_end - 7)), 1);
   std::promise<std::string> told;
-  const auto memory = load_image(ordered, [&](const Error& error) { told.set_value(error.message); });
+  const auto memory = load_image(ordered, {.rest_failed = [&](const Error& error) { told.set_value(error.message); }});
   ASSERT_TRUE(memory.ok()) << memory.error().message;
   auto future = told.get_future();
   ASSERT_EQ(future.wait_for(std::chrono::seconds(20)), std::future_status::ready);

@@ -15,6 +15,7 @@
 #include <map>
 
 #include "base/sys.h"
+#include "snapshot/great_ranges.h"
 #include "snapshot/image_memory.h"
 #include "snapshot/pager.h"
 #include "snapshot/proc_files.h"
@@ -102,6 +103,7 @@ Status share_memory(const RestoreRequest& request, PlanInput& input) {
     if (!is_lazy(mapping)) continue;
     for (const PageRun& run : mapping.runs) content.add({run.start, run.end});
   }
+  for (const AddressRange& great : great_ranges(request.image)) content.subtract(great);
   RETURN_IF_ERROR(request.share_memory(*userfault, content.all()));
   ASSIGN_OR_RETURN(input.userfault, move_up(*userfault, input.first_free));
   return {};

@@ -1,7 +1,6 @@
 // The tables of a restore: what every thread's system calls are, from an empty address space to the last rt_sigreturn.
 #include <asm/prctl.h>
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
@@ -25,6 +24,7 @@
 
 #include "base/sys.h"
 #include "snapshot/arena.h"
+#include "snapshot/great_ranges.h"
 #include "snapshot/image_memory.h"
 #include "snapshot/proc_files.h"
 #include "snapshot/restore.h"
@@ -37,19 +37,6 @@ constexpr std::size_t kVectorsMax = 1024;            // UIO_MAXIOV
 constexpr std::uint64_t kReadBytesMax = 1ULL << 30;  // of one preadv
 constexpr std::size_t kStepsOfThread = 26;
 constexpr std::size_t kStepsOfProcess = 160;
-
-// MADV_FREE answers EINVAL, as kernels before 4.5 do, and allocators then take MADV_DONTNEED. In memory that is mapped
-// from a file it would answer so anyway, but only after the pager has been told that the pages are gone.
-constexpr sock_filter kNoLazyFree[] = {
-    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 5),
-    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 3),
-    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[2])),
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MADV_FREE, 0, 1),
-    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
-    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-};
 
 std::uint64_t address_of(const void* pointer) { return reinterpret_cast<std::uint64_t>(pointer); }
 
@@ -78,7 +65,10 @@ Result<std::vector<SpecialPlace>> special_places() {
 class Planner {
  public:
   explicit Planner(const PlanInput& input)
-      : input_(input), image_(input.request.image), program_data_(input.request.image) {}
+      : input_(input),
+        image_(input.request.image),
+        program_data_(input.request.image),
+        great_(great_ranges(input.request.image)) {}
 
   Result<Plan> run() {
     ASSIGN_OR_RETURN(const std::vector<SpecialPlace> specials, special_places());
@@ -111,9 +101,17 @@ class Planner {
       pending += thread.pending.size();
       frames += frame_bytes() + thread.affinity.size() + 1024;
     }
-    steps += pending + runs;
+    steps += pending + runs + great_steps();
+    runs += great_.size();
     return (image_.mappings.size() + 2 * image_.threads.size()) * sizeof(uffdio_register) + steps * sizeof(Step) +
            runs * sizeof(iovec) + pending * 128 + frames + special_bytes_ + 128 * 1024;
+  }
+
+  // Mappings over others, each with the advice of the one below, and the reads that it cuts in two.
+  std::size_t great_steps() const {
+    std::size_t advice_max = 0;
+    for (const Mapping& mapping : image_.mappings) advice_max = std::max(advice_max, mapping.advice.size());
+    return great_.size() * (2 + advice_max);
   }
 
   std::size_t lock_count() const {
@@ -230,6 +228,7 @@ class Planner {
                         leader.pending.size() + image_.process.pending.size() + image_.process.posix_timers.size() * 4 +
                         lock_count();
     for (const Mapping& mapping : image_.mappings) steps += mapping.runs.size() + mapping.advice.size();
+    steps += great_steps();
     begin_table(steps);
     leader_ = table_;
     RETURN_IF_ERROR(leave_own_memory(specials));
@@ -280,6 +279,7 @@ class Planner {
         try_call(SYS_madvise, {mapping.start, mapping.end - mapping.start, advice});
     }
     flush_reads();
+    map_great();
     for (const Mapping& mapping : image_.mappings) {
       const std::uint64_t protection = mapping.protection | PROT_READ | PROT_WRITE;
       if (!mapping.runs.empty() && !lazy(mapping) && protection != mapping.protection)
@@ -300,15 +300,36 @@ class Planner {
         call(SYS_mmap, {run.start, run.end - run.start, mapping.protection, mapping.flags | MAP_FIXED,
                         static_cast<std::uint64_t>(input_.image_file), run.start});
       } else {
-        read_run({run.start, run.end, is_lazy(mapping) ? run.start : kImageBase + run.offset});
+        read_small(mapping, run);
       }
     }
+  }
+
+  void read_small(const Mapping& mapping, const PageRun& run) {
+    if (!is_lazy(mapping)) return read_run({run.start, run.end, kImageBase + run.offset});
+    AddressRanges small;
+    small.add({run.start, run.end});
+    for (const AddressRange& range : great_) small.subtract(range);
+    for (const AddressRange& range : small.all()) read_run({range.start, range.end, range.start});
   }
 
   void map_lazy(const Mapping& mapping) {
     call(SYS_mmap, {mapping.start, mapping.end - mapping.start, mapping.protection, mapping.flags | MAP_FIXED,
                     static_cast<std::uint64_t>(input_.image_file), mapping.start});
     lazy_.add({mapping.start, mapping.end});
+  }
+
+  // Over what has been mapped there.
+  void map_great() {
+    for (const AddressRange& range : great_) {
+      const auto mapping = std::find_if(image_.mappings.begin(), image_.mappings.end(),
+                                        [&](const Mapping& one) { return range.start < one.end; });
+      call(SYS_mmap, {range.start, range.end - range.start, mapping->protection, mapping->flags | MAP_FIXED,
+                      static_cast<std::uint64_t>(input_.image_file), range.start});
+      for (const std::uint32_t advice : mapping->advice)
+        try_call(SYS_madvise, {range.start, range.end - range.start, advice});
+      lazy_.subtract(range);
+    }
   }
 
   void serve_faults() {
@@ -432,7 +453,7 @@ class Planner {
     for (const PosixTimer& timer : image_.process.posix_timers) set_timer(timer);
     // Without privileges, no filter without it.
     if (request.user != 0 || !request.filter.empty()) call(SYS_prctl, {PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0});
-    if (!lazy_.all().empty()) install_filter(kNoLazyFree);
+    if (!lazy_.all().empty() || !great_.empty()) install_filter(memory_filter(great_));
     if (!request.filter.empty()) install_filter(request.filter);
     if (image_.process.dumpable) try_call(SYS_prctl, {PR_SET_DUMPABLE, 1});
     char* const message = arena_.take<char>(request.running.size() + 1);
@@ -484,6 +505,7 @@ class Planner {
   const PlanInput& input_;
   const Image& image_;
   const ProgramData program_data_;
+  const std::vector<AddressRange> great_;
   Arena arena_;
   std::uint64_t special_bytes_ = 0;
   std::uint32_t* arrived_ = nullptr;

@@ -54,6 +54,7 @@ LIBRARIES: dict[str, set[str]] = {
     "sqlite3.h": {"src/adapters", "src/control"},
     "archive": {"src/control", "apps/thaw"},
     "curl/": {"src/adapters", "apps/thaw"},
+    "expat.h": {"src/adapters"},
     "onnxruntime": {"src/onnx"},
     "unicode/": {"src/onnx"},
     "seccomp.h": {"src/sandbox"},

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 #include "subject.h"
@@ -318,6 +319,83 @@ void check_bulk() {
   }
 }
 
+// ---- A great range: long, written once ----
+
+constexpr std::size_t kGreatBytes = 96 << 20;
+constexpr std::size_t kGreatZeros = 40 << 20;  // a stretch of zeros begins here
+constexpr std::size_t kGreatZerosBytes = 256 << 10;
+std::uint64_t* great = nullptr;
+char* great_block = nullptr;  // of malloc(3), which maps it
+
+std::uint64_t great_word(std::size_t at) {
+  const std::size_t byte = at * 8;
+  return byte >= kGreatZeros && byte < kGreatZeros + kGreatZerosBytes ? 0 : at * 0x9e3779b97f4a7c15 | 1;
+}
+
+bool great_is_right(std::size_t from, std::size_t bytes) {
+  for (std::size_t at = from / 8; at < (from + bytes) / 8; ++at) {
+    if (great[at] != great_word(at)) return false;
+  }
+  return true;
+}
+
+void make_great() {
+  great = reinterpret_cast<std::uint64_t*>(map(kGreatBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS));
+  for (std::size_t at = 0; at < kGreatBytes / 8; ++at) great[at] = great_word(at);
+  great_block = static_cast<char*>(std::malloc(kGreatBytes));
+  require(great_block != nullptr, "malloc");
+  std::memset(great_block, 'b', kGreatBytes);
+}
+
+// Gives a part back: it is zeros then, or the kernel has said that it cannot be, and it is what it was.
+void give_back_great(std::size_t from, std::size_t bytes, const char* where) {
+  char* const place = reinterpret_cast<char*>(great) + from;
+  if (::madvise(place, bytes, MADV_DONTNEED) == 0) {
+    expect(all_are(place, bytes, 0), std::string("that what is given back is zeros ") + where);
+    for (std::size_t at = from / 8; at < (from + bytes) / 8; ++at) great[at] = great_word(at);
+  } else {
+    expect(errno == EINVAL && great_is_right(from, bytes), std::string("that what is not given back is kept ") + where);
+  }
+}
+
+void check_great() {
+  char* const bytes = reinterpret_cast<char*>(great);
+  expect(great_is_right(0, kGreatBytes), "what it holds");
+  expect(child_does([] {
+           if (!great_is_right(50 << 20, 4 << 20)) ::_exit(1);
+           great[(50 << 20) / 8] = 7;
+         }) &&
+             great_is_right(50 << 20, 4 << 20),
+         "that a child writes to memory of its own");
+  great[(60 << 20) / 8] = 77;
+  expect(great[(60 << 20) / 8] == 77 && great_is_right((60 << 20) + 8, 4096), "that it can be written");
+  great[(60 << 20) / 8] = great_word((60 << 20) / 8);
+  give_back_great(0, kPage, "at the start");
+  give_back_great(30 << 20, 5 << 20, "in the midst");
+  give_back_great(kGreatZeros - kPage, kGreatZerosBytes + 2 * kPage, "around the zeros");
+  give_back_great(0, kGreatBytes, "in all of it");
+  give_back_great(kGreatBytes - kPage, kPage, "at the end");
+  // What is mapped over it is new, and what is unmapped is gone.
+  require(::mmap(bytes + (10 << 20), 3 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+              bytes + (10 << 20),
+          "mmap");
+  expect(all_are(bytes + (10 << 20), 3 << 20, 0) && great_is_right(13 << 20, 1 << 20), "what is mapped over it");
+  expect(::mprotect(bytes + (20 << 20), 2 << 20, PROT_READ) == 0 && great_is_right(20 << 20, 2 << 20), "mprotect");
+  expect(::munmap(bytes + (90 << 20), 6 << 20) == 0 && great_is_right(80 << 20, 10 << 20), "munmap");
+  void* const there = ::mremap(bytes + (70 << 20), 8 << 20, 16 << 20, MREMAP_MAYMOVE);
+  if (there != MAP_FAILED) {
+    expect(all_are(static_cast<char*>(there) + (8 << 20), 8 << 20, 0), "that it grows by zeros");
+  } else {
+    expect(errno == ENOMEM && great_is_right(70 << 20, 8 << 20), "that what cannot move is kept");
+  }
+  great_block = static_cast<char*>(std::realloc(great_block, kGreatBytes + (32 << 20)));
+  expect(great_block != nullptr && all_are(great_block, kGreatBytes, 'b'), "that realloc keeps what it holds");
+  std::memset(great_block + kGreatBytes, 'c', 32 << 20);
+  great_block = static_cast<char*>(std::realloc(great_block, 4 << 20));
+  expect(great_block != nullptr && all_are(great_block, 4 << 20, 'b'), "that realloc shrinks it");
+  std::free(great_block);
+}
+
 // ---- What refuses ----
 
 void map_sealed_for_writing() {
@@ -357,6 +435,7 @@ int main(int argc, char** argv) {
                        {"shared", make_shared, check_shared},
                        {"given-back", make_given, check_given},
                        {"moved", make_moved, check_moved},
+                       {"great", make_great, check_great},
                        {"bulk", make_bulk, check_bulk},
                        {"key", protect_by_key, [] {}},
                        {"mseal", seal, [] {}},

@@ -155,7 +155,7 @@ INSTANTIATE_TEST_SUITE_P(
     State, KeptTest,
     testing::Values(Kept{"memory_subject", "memfd"}, Kept{"memory_subject", "sealed"}, Kept{"memory_subject", "shared"},
                     Kept{"memory_subject", "given-back"}, Kept{"memory_subject", "moved"},
-                    Kept{"files_subject", "deleted"}, Kept{"files_subject", "tree"},
+                    Kept{"memory_subject", "great"}, Kept{"files_subject", "deleted"}, Kept{"files_subject", "tree"},
                     Kept{.program = "files_subject", .name = "tree", .original_too = false, .user = 23456},
                     Kept{.program = "memory_subject", .name = "memfd", .original_too = false, .user = 23456},
                     Kept{"files_subject", "locks"}, Kept{"files_subject", "loaded"}, Kept{"sockets_subject", "pairs"},

@@ -1,10 +1,12 @@
-#include "control/sha256.h"
+#include "base/digest/sha256.h"
 
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
+#include <algorithm>
 #include <cstdlib>
 
-namespace thaw::control {
+namespace thaw {
 
 struct Sha256::State {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
@@ -21,13 +23,32 @@ Sha256::~Sha256() = default;
 Sha256::Sha256(Sha256&&) noexcept = default;
 Sha256& Sha256::operator=(Sha256&&) noexcept = default;
 
-void Sha256::update(std::string_view bytes) {
+void Sha256::update(std::string_view bytes) { update(std::as_bytes(std::span(bytes))); }
+
+void Sha256::update(std::span<const std::byte> bytes) {
   if (EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()) != 1) std::abort();
 }
 
 Sha256Digest Sha256::finish() {
   Sha256Digest digest;
   if (EVP_DigestFinal_ex(state_->context, digest.data(), nullptr) != 1) std::abort();
+  return digest;
+}
+
+Sha256Digest sha256(std::string_view bytes) {
+  Sha256 hash;
+  hash.update(bytes);
+  return hash.finish();
+}
+
+Sha256Digest hmac_sha256(std::string_view key, std::string_view message) {
+  Sha256Digest digest;
+  unsigned length = 0;
+  const auto* text = reinterpret_cast<const unsigned char*>(message.data());
+  if (HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), text, message.size(), digest.data(), &length) ==
+          nullptr ||
+      length != digest.size())
+    std::abort();
   return digest;
 }
 
@@ -42,4 +63,9 @@ std::string hex(const Sha256Digest& digest) {
   return text;
 }
 
-}  // namespace thaw::control
+bool is_sha256_hex(std::string_view text) {
+  return text.size() == 64 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+}  // namespace thaw
