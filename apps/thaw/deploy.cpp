@@ -27,7 +27,7 @@ Result<Response> upload(Session& session, const PackagePlan& plan, const std::st
   };
   request.keep_going = [&]() -> Status {
     bar.update(reader.bytes_read());
-    if (!interrupted()) return {};
+    if (InterruptGuard::signal_seen() == 0) return {};
     if (reader.bytes_read() < plan.bytes) {
       return Error{ErrorKind::unavailable, "interrupted; nothing was deployed", "Client.Interrupted"};
     }

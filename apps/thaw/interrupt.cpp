@@ -24,6 +24,5 @@ InterruptGuard::~InterruptGuard() {
 
 int InterruptGuard::signal_seen() { return seen; }
 void InterruptGuard::clear() { seen = 0; }
-bool interrupted() { return seen != 0; }
 
 }  // namespace thaw::cli

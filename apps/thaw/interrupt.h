@@ -14,7 +14,7 @@ class InterruptGuard {
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
 
-  // The signal that has come since this one was made or since clear(); 0 when none has.
+  // The signal that has come since the last clear(); 0 when none has.
   static int signal_seen();
   static void clear();
 
@@ -22,8 +22,5 @@ class InterruptGuard {
   struct sigaction old_int_ {};
   struct sigaction old_term_ {};
 };
-
-// Whether one has come since then.
-bool interrupted();
 
 }  // namespace thaw::cli

@@ -74,7 +74,7 @@ Result<json::object> wait_for_pull(Session& session, const std::string& uri) {
     }
     if (state == "ready") return Error{ErrorKind::conflict, "the model was fetched and dropped again meanwhile"};
     if (state.empty()) return Error{ErrorKind::unavailable, "the daemon knows nothing of this pull: was it restarted?"};
-    if (interrupted())
+    if (InterruptGuard::signal_seen() != 0)
       return interrupted_error("interrupted; the daemon goes on fetching: `thaw models rm` would stop it");
     std::this_thread::sleep_for(pause);
   }
@@ -136,7 +136,7 @@ Result<json::object> push_to_s3(Session& session, const LocalFile& file, const s
   ports::ObjectUpload upload{.key = key, .bytes = file.bytes};
   upload.on_progress = [&](std::uint64_t sent) {
     bar.update(sent);
-    if (interrupted()) cancelled = true;
+    if (InterruptGuard::signal_seen() != 0) cancelled = true;
   };
   const ports::Call call{.deadline = std::chrono::steady_clock::now() + kUploadMax, .cancelled = &cancelled};
   auto stored = store->put(upload, file.fd, call);
@@ -162,7 +162,7 @@ Result<json::object> push_to_daemon(Session& session, const LocalFile& file, con
     return got;
   };
   request.keep_going = [&]() -> Status {
-    if (interrupted()) return interrupted_error("interrupted; nothing was stored");
+    if (InterruptGuard::signal_seen() != 0) return interrupted_error("interrupted; nothing was stored");
     return {};
   };
   const InterruptGuard guard;

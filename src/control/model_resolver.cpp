@@ -23,7 +23,13 @@ Error missing(const std::string& model) {
 
 // What the engine is started with follows from the file's head.
 Status read_head(const UniqueFd& file, const model::FunctionConfig& config, model::ResolvedModel& resolved) {
-  ASSIGN_OR_RETURN(const model::GgufInfo head, model::read_gguf(file));
+  auto found = model::read_gguf(file);
+  if (!found.ok()) {
+    Error error = std::move(found).error();
+    error.message = "the model " + resolved.file + " " + error.message;
+    return error;
+  }
+  const model::GgufInfo& head = *found;
   resolved.context_trained =
       static_cast<std::uint32_t>(std::min<std::uint64_t>(head.context_length, model::kContextMax));
   resolved.embeds = head.has_pooling_type && head.pooling_type != 0;

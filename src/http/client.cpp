@@ -10,6 +10,11 @@ namespace {
 // A read of less may be a small write that the server's next one waits behind.
 constexpr std::size_t kSmallReadBytes = 4096;
 
+bool is_event_stream(const ResponseHead& head) {
+  constexpr std::string_view kEventStream = "text/event-stream";
+  return iequals(head.fields.find("content-type").substr(0, kEventStream.size()), kEventStream);
+}
+
 }  // namespace
 
 ClientConnection::ClientConnection(Loop& loop, UniqueFd socket, std::size_t header_bytes_max)
@@ -138,8 +143,11 @@ Task<Result<std::string_view>> ClientConnection::read_body() {
 
 bool ClientConnection::next_exchange() {
   if (std::exchange(watched_, false)) loop_->unwatch(*this);
+  // Servers close behind a stream of events although its head promised to keep the connection (llama-server does), and
+  // then read what still comes without answering it: a request on such a connection would be lost.
   const bool reusable = !ended_ && !timed_out_ && !aborted_ && socket_.is_open() && reader_.head_done() &&
-                        reader_.done() && reader_.head().keep_alive && !reader_.has_surplus();
+                        reader_.done() && reader_.head().keep_alive && !reader_.has_surplus() &&
+                        !is_event_stream(reader_.head());
   if (!reusable) return false;
   reader_.next_message();
   no_body_ = false;

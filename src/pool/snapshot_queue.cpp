@@ -155,7 +155,8 @@ Status SnapshotMaker::keep(const RecordPointer& version, MakingOutcome& outcome)
   const std::uint64_t bytes = snapshot::SnapshotFolder::disk_bytes(outcome.image);
   RETURN_IF_ERROR(make_room(version->revision_id, bytes));
   RETURN_IF_ERROR(folder_.publish(outcome.image, version->revision_id));
-  images_.forget(version->revision_id);  // of the one before
+  // That of the trial holds the same pages, and what its clone has used: the next restore need not read the file.
+  images_.put(version->revision_id, outcome.memory);
   snapshot::SnapshotFolder::mark_used(outcome.image);
   const sandbox::Frozen& frozen = outcome.frozen;
   log::info("snapshot_made function={} version={} bytes={} threads={} held_ms={:.1f}", version->config.name,

@@ -27,6 +27,16 @@ Result<std::shared_ptr<const ImageMemory>> ImageCache::get(const std::string& re
   return memory;
 }
 
+void ImageCache::put(const std::string& revision_id, std::shared_ptr<const ImageMemory> memory) {
+  auto entry = std::make_shared<Entry>();
+  entry->bytes = memory->bytes;
+  entry->used_at = std::chrono::steady_clock::now();
+  entry->memory = std::move(memory);
+  const std::lock_guard lock(mutex_);
+  entries_[revision_id] = std::move(entry);
+  make_room(revision_id);
+}
+
 void ImageCache::make_room(const std::string& keep) {
   std::uint64_t bytes = 0;
   for (const auto& [revision, entry] : entries_) bytes += entry->bytes;

@@ -24,6 +24,8 @@ class ImageCache {
 
   using Load = std::function<Result<ImageMemory>()>;
   Result<std::shared_ptr<const ImageMemory>> get(const std::string& revision_id, const Load& load);
+  // One that is in memory already, whole, in place of what the revision had.
+  void put(const std::string& revision_id, std::shared_ptr<const ImageMemory> memory);
   void forget(const std::string& revision_id);
   void forget_all();
   std::uint64_t bytes();

@@ -9,8 +9,8 @@ import pytest
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 COMMANDS = [
-    "serve", "deploy", "invoke", "chat", "publish", "versions", "alias", "models", "list", "describe", "logs", "delete",
-    "status", "doctor",
+    "serve", "deploy", "invoke", "chat", "publish", "versions", "alias", "models", "list", "describe", "logs", "delete", "status",
+    "doctor",
     "version", "completion",
 ]
 NESTED = ["alias set", "alias list", "alias rm", "models pull", "models push", "models list", "models rm"]

@@ -253,7 +253,9 @@ def decoder(architecture, vocabulary, kind, *, context, layers, width, inner, he
 def tiny(vocabulary, kind):
     metadata, tensors = decoder("llama", vocabulary, kind, context=2048, layers=4, width=128, inner=384, heads=4,
                                 kv_heads=2, rope_base=10000.0, tied=False, biases=False)
-    metadata |= {"llama.rope.dimension_count": 32, "tokenizer.chat_template": PHI3_TEMPLATE}
+    # A space put behind each special token would not fit the grammar that a JSON schema becomes.
+    metadata |= {"llama.rope.dimension_count": 32, "tokenizer.chat_template": PHI3_TEMPLATE,
+                 "tokenizer.ggml.add_space_prefix": False}
     return "llama", metadata, tensors
 
 

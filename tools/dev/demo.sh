@@ -1,13 +1,16 @@
 # shellcheck shell=bash
-# The demo: a question answered by a function that starts on demand.
+# The demos: a question answered by a function that starts on demand; with 'chat', a chatbot (demo_chat.sh).
 
 help_demo() {
   cat <<'EOF'
-Usage: ./dev demo [--once] [--port PORT] [--data FOLDER]
+Usage: ./dev demo [chat] [--once] [--port PORT] [--data FOLDER]
 
 Installs what is missing, builds, starts 'thaw serve', deploys the question-answering model models/qa as the function
 'qa' and examples/fastapi-hello as 'hello', asks 'qa' a question, prints its answer and what to try next, and goes on
 serving until ctrl-C. A second run starts in seconds. Asks for sudo where it needs root (namespaces, cgroups).
+
+With 'chat': builds llama.cpp's server too (once, some minutes), fetches SmolLM2-135M-Instruct (93 MB), deploys it as
+'smol' with a snapshot, and asks it a question; the answer streams in, with its tokens per second.
 
   --once         stop after the answer
   --port PORT    listen on 127.0.0.1:PORT (default: 8080, or the next free port)
@@ -19,9 +22,11 @@ readonly DEMO_QUESTION='What is the color of my car now?'
 readonly DEMO_CONTEXT='My car used to be blue but I painted red'
 
 command_demo() {
-  local once='' port='' data='' serve_only=''
+  local once='' port='' data='' serve_only='' what=qa model=''
   while (($#)); do
     case $1 in
+      chat) what=chat ;;
+      --model) model=${2:-} && shift ;; # what the first half of 'chat' found, through sudo
       --once) once=1 ;;
       --port) port=${2:-} && shift ;;
       --port=*) port=${1#*=} ;;
@@ -38,6 +43,11 @@ command_demo() {
 
   if [[ -z $serve_only ]]; then
     command_setup
+    if [[ $what == chat ]]; then
+      DEV_SKIP_LLAMA='' llama_build
+      chat_fetch
+      model=$CHAT_MODEL
+    fi
     build_preset release programs
   fi
   if ((EUID != 0)); then
@@ -45,9 +55,15 @@ command_demo() {
     say "Starting Thaw needs root (namespaces, cgroups): asking sudo"
     have sudo || die "run ./dev demo as root, or install sudo"
     cd -- "$CALLED_FROM" || exit
-    exec sudo -- bash "$ROOT/dev" demo --serve-only ${once:+--once} ${port:+--port "$port"} ${data:+--data "$data"}
+    exec sudo -- bash "$ROOT/dev" demo --serve-only ${once:+--once} ${port:+--port "$port"} ${data:+--data "$data"} \
+      ${model:+chat --model "$model"}
   fi
-  demo_serve "$once" "$port" "${data:-$(demo_data_folder)}"
+  data=${data:-$(demo_data_folder)}
+  if [[ $what == chat ]]; then
+    demo_chat_serve "$once" "$port" "$data" "$model"
+  else
+    demo_serve "$once" "$port" "$data"
+  fi
 }
 
 # The daemon gives its privileges up and must still reach its data, which a clone under /root (mode 700) would not allow.
@@ -103,10 +119,9 @@ demo_stop() {
   exit "$status"
 }
 
-# demo_serve ONCE PORT DATA, as root.
-demo_serve() {
-  local once=$1 port data=$3 log thaw=$ROOT/build/release/bin/thaw deadline
-  port=$(demo_port "$2")
+# demo_start PORT DATA, as root: the daemon, until it answers; it ends with this script. THAW_URL names it from then on.
+demo_start() {
+  local port=$1 data=$2 log thaw=$ROOT/build/release/bin/thaw deadline
   mkdir -p -- "$data"
   chmod 755 -- "$data"
   log=$data/serve.log
@@ -129,8 +144,14 @@ demo_serve() {
     fi
     sleep 0.05
   done
-
   export THAW_URL="http://127.0.0.1:$port"
+}
+
+# demo_serve ONCE PORT DATA, as root.
+demo_serve() {
+  local once=$1 port data=$3 thaw=$ROOT/build/release/bin/thaw
+  port=$(demo_port "$2")
+  demo_start "$port" "$data"
   say "Deploying models/qa as 'qa'"
   "$thaw" deploy "$ROOT/models/qa" --name qa
   local hello=''
@@ -148,7 +169,7 @@ demo_serve() {
   printf '\n%s%s%s\n\n' "$BOLD" "$answer" "$RESET"
   if [[ -n $once ]]; then return; fi
   demo_next_steps "$port" "$thaw" "$hello"
-  wait "$DEMO_PID" || die "thaw serve ended by itself; its log: $log"
+  wait "$DEMO_PID" || die "thaw serve ended by itself; its log: $data/serve.log"
 }
 
 demo_ask() {

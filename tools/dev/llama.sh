@@ -6,11 +6,11 @@
 #
 #   build/llama/src        the source
 #   build/llama/build      CMake's folder; build/llama/portable for the portable one
-#   build/engines/llama    what came of it: llama-server and, for tests and benchmarks, llama-completion, llama-bench
+#   build/engines/llama    what came of it: llama-server and, for tests, llama-completion
 #   build/PRESET/engines   llama-server, as hard links beside thaw-onnx; an environment sees the folder at /opt/thaw
 
 readonly LLAMA_FOLDER=$ROOT/build/llama LLAMA_OUT=$ROOT/build/engines/llama
-readonly LLAMA_TOOLS=(llama-completion llama-bench) # what tests and benchmarks compare with
+readonly LLAMA_TOOLS=(llama-completion) # what tests compare with
 
 # Prints what tools/npm/llama.json says: llama_pin version|sha512
 llama_pin() { jq -er ".[\"$1\"]" "$ROOT/tools/npm/llama.json"; }
@@ -89,7 +89,8 @@ LIST
 llama_options() {
   printf '%s\n' -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DGGML_AMX_TILE=OFF -DGGML_AMX_INT8=OFF \
     -DGGML_AMX_BF16=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_SUBPROCESS=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF \
-    -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_SERVER=ON -DGGML_CCACHE=OFF
+    -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_SERVER=ON -DGGML_CCACHE=OFF \
+    -DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS=-w # upstream's warnings are upstream's
   if have ccache; then printf '%s\n' -DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache; fi
   if [[ ${THAW_LLAMA_PORTABLE:-} == 1 ]]; then
     # Programs find their libraries, and ggml the variant of its CPU backend that fits the machine, in their own folder.
@@ -113,8 +114,7 @@ llama_build() {
     if [[ -n $system ]]; then stat -c '%Y %s' -- "$system"; fi
   } | sha256sum)
   if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then return; fi
-  rm -rf -- "$LLAMA_OUT"
-  mkdir -p -- "$LLAMA_OUT"
+  rm -f -- "$stamp"
   if [[ -n $system ]]; then
     say "Taking this machine's llama-server, $system"
     llama_take_system "$system"
@@ -134,9 +134,12 @@ llama_for_tests() {
 llama_take() {
   local folder=$1 library
   shift
+  rm -rf -- "$LLAMA_OUT"
+  mkdir -p -- "$LLAMA_OUT"
   cp -- "$@" "$LLAMA_OUT/"
   for library in "$folder"/lib{llama,ggml,mtmd}*.so*; do
-    if [[ -e $library ]]; then cp -P -- "$library" "$LLAMA_OUT/"; fi
+    # Of the portable build: the variant with AMX, see llama_cpu_options. Machines that have it take the next best.
+    if [[ -e $library && $library != */libggml-cpu-sapphirerapids.so ]]; then cp -P -- "$library" "$LLAMA_OUT/"; fi
   done
 }
 
