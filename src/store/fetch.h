@@ -24,7 +24,7 @@ inline constexpr std::uint64_t kDigestPieceBytes = 8ULL << 20;
 struct FetchLimits {
   // A multiple of kDigestPieceBytes. docs/benchmarks.md has what other sizes gave.
   std::uint64_t part_bytes = kDigestPieceBytes;
-  unsigned connections = 8;
+  unsigned connections = 16;
   unsigned failures_max = 6;          // of a range or a question, in a row without a byte between them
   unsigned failures_in_all_max = 64;  // of a range
   std::chrono::milliseconds pause_first{100};

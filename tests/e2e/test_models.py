@@ -246,7 +246,7 @@ def test_short_answers_are_not_taken_for_whole_ones(models, server):
     server.misbehave = misbehave
     assert models.pull("s3://models/m.bin").returncode == 0
     assert models.file("s3://models/m.bin").read_bytes() == BIG[:1000]
-    assert seen == ["bytes=0-999", "bytes=900-999"] or seen[:2] == ["bytes=0-999", "bytes=900-999"]
+    assert seen == ["bytes=0-999", "bytes=900-999", "bytes=900-999"]  # the second answer was empty
 
 
 def test_a_range_that_is_not_answered_as_one_is_an_error(models, server):
@@ -304,7 +304,11 @@ def test_a_head_without_end_is_given_up(models, server):
     models.assert_refused("s3://models/m.bin", "64 kB")
 
 
-@pytest.mark.parametrize("body", [b"no XML", b"<Other/>", b"<!DOCTYPE x [<!ENTITY a 'b'>]><ListBucketResult/>", b"<a>" * 100000])
+@pytest.mark.parametrize(
+    "body",
+    [b"no XML", b"<Other/>", b"<!DOCTYPE x [<!ENTITY a 'b'>]><ListBucketResult/>", b"<a>" * 100000],
+    ids=["text", "other", "entities", "deep"],
+)
 def test_a_list_that_is_none_is_an_error(models, server, body):
     server.put("models/m.bin", BIG)
     server.misbehave = lambda handler, name: name == "models/" and (server.send(handler, 200, body, {}) or True)
@@ -371,9 +375,7 @@ def test_what_is_unused_longest_makes_room(models, server):
     for name in ("a", "b", "c"):
         server.put(f"models/{name}", bytes(120 << 20))
         assert models.pull(f"s3://models/{name}").returncode == 0
-    assert [one["Uri"] for one in models.models()] == ["s3://models/b", "s3://models/c"] or {
-        one["Uri"] for one in models.models()
-    } == {"s3://models/b", "s3://models/c"}
+    assert {one["Uri"] for one in models.models()} == {"s3://models/b", "s3://models/c"}
 
 
 def test_a_file_that_is_not_gguf_or_is_cut_short_is_not_kept(models, server):
@@ -498,7 +500,7 @@ def test_files_outside_of_the_folders_are_refused(models):
         (models.data / "objects" / "link").unlink()
 
 
-@pytest.mark.parametrize("name", ["..%2Fx", "a/../x", "a//x", "%00"])
+@pytest.mark.parametrize("name", ["..%2Fx", "a%2F..%2Fx", "a//x", "%00"])
 def test_an_objects_name_stays_in_the_folder(models, name):
     assert models.request("PUT", f"/thaw/v1/objects/{name}", data=b"x").status_code == 400
 
@@ -604,7 +606,7 @@ def answers(port):
 
 @pytest.fixture(params=["s3rver", "versitygw"])
 def s3_server(request, tmp_path):
-    """A server that others have written: its URL and credentials, with the bucket "models"."""
+    """A server that others have written, with the bucket "models": the variables for it, wrong ones and what they give."""
     port = free_port()
     root = tmp_path / "s3"
     root.mkdir()
@@ -612,18 +614,19 @@ def s3_server(request, tmp_path):
         if not S3RVER.exists():
             pytest.fail("s3rver is missing: ./dev setup --test")
         words = ["node", S3RVER, "-a", "127.0.0.1", "-p", port, "-d", root, "--silent", "--configure-bucket", "models"]
-        keys = ("S3RVER", "S3RVER")
+        # It does not look at signatures of version 4, only at whose they are.
+        keys, wrong = ("S3RVER", "S3RVER"), ({"AWS_ACCESS_KEY_ID": "nobody"}, "InvalidAccessKeyId")
     else:
         gateway = os.environ.get("VERSITYGW") or shutil.which("versitygw")
         if gateway is None:
             pytest.skip("versitygw is not installed (go install github.com/versity/versitygw/cmd/versitygw@v1.8.0)")
         (root / "models").mkdir()
         words = [gateway, "--port", f"127.0.0.1:{port}", "--access", "gateway", "--secret", "gateway/secret", "--quiet", "posix", root]
-        keys = ("gateway", "gateway/secret")
+        keys, wrong = ("gateway", "gateway/secret"), ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "SignatureDoesNotMatch")
     process = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: answers(port), f"{request.param} to listen")
-        yield s3_variables(f"http://127.0.0.1:{port}", *keys)
+        yield s3_variables(f"http://127.0.0.1:{port}", *keys), *wrong
     finally:
         process.kill()
         process.wait(HANG_S)
@@ -633,7 +636,8 @@ def test_push_pull_and_errors_with_a_server_of_others(s3_server, tmp_path):
     contents = BIG * 3  # more than one part of an upload
     (tmp_path / "m.bin").write_bytes(contents)
     (tmp_path / "small.bin").write_bytes(b"small")
-    daemon = ModelsDaemon(s3_server)
+    variables, wrong, expected = s3_server
+    daemon = ModelsDaemon(variables)
     try:
         daemon.start()
         for file, uri in (("m.bin", "s3://models/a b/ü+x/m.bin"), ("small.bin", "s3://models/a b/small.bin")):
@@ -651,8 +655,8 @@ def test_push_pull_and_errors_with_a_server_of_others(s3_server, tmp_path):
             assert done.returncode == 1 and text in done.stderr, done.stderr
         done = subprocess.run(
             [THAW, "models", "push", tmp_path / "small.bin", "s3://models/x"],
-            env={**daemon.environment(), "AWS_ACCESS_KEY_ID": "nobody"}, capture_output=True, text=True, timeout=HANG_S,
+            env={**daemon.environment(), **wrong}, capture_output=True, text=True, timeout=HANG_S,
         )  # fmt: skip
-        assert done.returncode == 1 and "InvalidAccessKeyId" in done.stderr, done.stderr
+        assert done.returncode == 1 and expected in done.stderr, done.stderr
     finally:
         daemon.close()
