@@ -206,6 +206,12 @@ const json::object& object_field(const json::object& object, std::string_view ke
   return value != nullptr && value->is_object() ? value->get_object() : empty;
 }
 
+std::string model_text(const json::object& thaw) {
+  const json::object& model = object_field(thaw, "Model");
+  if (model.empty()) return "";
+  return text_field(model, "Uri") + ", " + human_bytes(count_field(model, "Bytes"));
+}
+
 std::string command_text(const json::object& thaw) {
   const std::string engine = text_field(thaw, "Engine");
   if (!engine.empty()) {

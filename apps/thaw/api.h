@@ -47,6 +47,8 @@ std::uint64_t count_field(const boost::json::object& object, std::string_view ke
 const boost::json::object& object_field(const boost::json::object& object, std::string_view key);
 // "python3 app.py" or "thaw-onnx (question-answering)".
 std::string command_text(const boost::json::object& thaw);
+// "s3://bucket/chat.gguf, 935 MB"; empty where a function names no model.
+std::string model_text(const boost::json::object& thaw);
 
 // What a version's configuration says of its snapshot: "23.4 MB, made 2026-01-31T12:00:00", "none: REASON", "being made
 // (warm-up request 1 of 2)"; empty where the function has none.

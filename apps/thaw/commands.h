@@ -2,6 +2,7 @@
 // it is not 0.
 #pragma once
 
+#include <boost/json/object.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -103,6 +104,9 @@ struct ModelsOptions {
   bool object = false;  // of rm: the stored object too
 };
 enum class ModelsAction : std::uint8_t { pull, push, list, remove };
+// Has the daemon fetch a model and waits for it, with a progress bar; the model's line of the daemon's list. Errors:
+// those of the address and of the fetch; ctrl-C has the code Client.Interrupted.
+Result<boost::json::object> pull_model(Session& session, const std::string& uri, const std::string& sha256);
 int run_models(Session& session, ModelsAction action, const ModelsOptions& options);
 
 int run_status(Session& session);

@@ -66,13 +66,18 @@ void print_deployed(const Session& session, const json::object& function, bool c
     out += printable(value) + "\n";
   };
   line(text_field(thaw, "Engine").empty() ? "command" : "engine", command_text(thaw));
+  line("model", model_text(thaw));
   line("code", human_bytes(count_field(function, "CodeSize")));
   line("memory", std::to_string(count_field(function, "MemorySize")) + " MB");
   line("timeout", std::to_string(count_field(function, "Timeout")) + " s");
   line("url", url);
   line("", host_url);
   out += "\nTry it:\n\n";
-  if (!url.empty()) out += "  " + try_line(thaw, url) + "\n";
+  if (text_field(thaw, "Engine") == "llama-server") {
+    out += "  thaw chat " + name + "\n";
+  } else if (!url.empty()) {
+    out += "  " + try_line(thaw, url) + "\n";
+  }
   out += "  thaw logs " + name + " --follow\n";
   std::fwrite(out.data(), 1, out.size(), stdout);
 }
@@ -82,6 +87,11 @@ Result<std::pair<Response, json::object>> deploy(Session& session, const DeployO
   ASSIGN_OR_RETURN(const DeployRequest request, check_deploy(plan, options));
   if (!session.json()) {
     for (const std::string& note : plan.notes) std::fprintf(stderr, "%s\n", printable(note).c_str());
+  }
+  // With its progress on the terminal; the daemon then finds it in memory.
+  if (!request.model_address.empty()) {
+    ASSIGN_OR_RETURN([[maybe_unused]] const json::object model,
+                     pull_model(session, request.model_address, request.model_sha256));
   }
   std::string target = "/thaw/v1/functions/" + percent_encode(request.name) + "/package";
   if (!request.overrides.empty()) target += "?config=" + percent_encode(request.overrides);

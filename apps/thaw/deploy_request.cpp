@@ -99,6 +99,10 @@ Result<DeployRequest> check_deploy(const PackagePlan& plan, const DeployOptions&
   RETURN_IF_ERROR(check_command(plan, config));
   request.name = config.name.empty() ? plan.suggested_name : config.name;
   if (request.name.empty()) return invalid_argument("the function has no name: give one with --name");
+  if (model::is_model_address(config.model)) {
+    request.model_address = config.model;
+    request.model_sha256 = config.model_sha256;
+  }
   return request;
 }
 

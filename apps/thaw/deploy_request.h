@@ -13,6 +13,10 @@ namespace thaw::cli {
 struct DeployRequest {
   std::string name;
   std::string overrides;  // TOML text; may be empty
+  // Where the daemon fetches the model from, and what it must be; empty when it is part of the package, or there is
+  // none.
+  std::string model_address;
+  std::string model_sha256;
 };
 
 // Errors: invalid_argument and too_large, naming the option or the manifest's key.

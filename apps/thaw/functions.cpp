@@ -104,6 +104,26 @@ std::string restores_text(const json::object& configuration) {
          ", since the daemon's start";
 }
 
+// Where the model is by now: ", in memory", or how far its fetch is. Of one that is part of the package nothing is
+// said.
+std::string model_state(Session& session, const json::object& settings) {
+  const std::string uri = text_field(object_field(settings, "Model"), "Uri");
+  if (uri.find(':') == std::string::npos) return "";
+  const auto answer = get_object(session.client, "/thaw/v1/models?uri=" + percent_encode(uri));
+  if (!answer.ok()) return "";
+  const json::value* models = answer->if_contains("Models");
+  if (models == nullptr || !models->is_array() || models->get_array().empty())
+    return ", not in memory: the next start fetches it";
+  const json::value& first = models->get_array().front();
+  if (!first.is_object()) return "";
+  const json::object& model = first.get_object();
+  const std::string state = text_field(model, "State");
+  if (state == "ready") return ", in memory";
+  if (state == "failed") return ", could not be fetched: " + text_field(model, "Error");
+  const std::uint64_t bytes = std::max<std::uint64_t>(count_field(model, "Bytes"), 1);
+  return ", being fetched: " + std::to_string(count_field(model, "FetchedBytes") * 100 / bytes) + " %";
+}
+
 Status describe(Session& session, const std::string& name) {
   ASSIGN_OR_RETURN(const json::object answer, get_object(session.client, function_target(name)));
   if (session.json()) {
@@ -124,6 +144,7 @@ Status describe(Session& session, const std::string& name) {
       {"version", published ? text_field(function, "Version") : ""},
       {"description", text_field(function, "Description")},
       {"runs", command_text(settings)},
+      {"model", model_text(settings).empty() ? "" : model_text(settings) + model_state(session, settings)},
       {"state", state},
       {"snapshot", snapshot_text(function)},
       {"restores", restores_text(function)},

@@ -80,17 +80,18 @@ Result<json::object> wait_for_pull(Session& session, const std::string& uri) {
   }
 }
 
-Status pull(Session& session, const ModelsOptions& options) {
-  RETURN_IF_ERROR([&]() -> Status {
-    ASSIGN_OR_RETURN([[maybe_unused]] const auto uri, store::parse_model_uri(options.uri));
-    return {};
-  }());
-  json::object body{{"Uri", options.uri}};
-  if (!options.sha256.empty()) {
-    if (!is_sha256_hex(options.sha256)) return invalid_argument("--sha256 must be 64 lower-case hex digits");
-    body["Sha256"] = options.sha256;
+Result<json::object> begin_pull(Session& session, const std::string& uri, const std::string& sha256) {
+  if (const auto parsed = store::parse_model_uri(uri); !parsed.ok()) return parsed.error();
+  json::object body{{"Uri", uri}};
+  if (!sha256.empty()) {
+    if (!is_sha256_hex(sha256)) return invalid_argument("--sha256 must be 64 lower-case hex digits");
+    body["Sha256"] = sha256;
   }
-  ASSIGN_OR_RETURN(json::object model, send_json(session.client, "POST", kModels, body));
+  return send_json(session.client, "POST", kModels, body);
+}
+
+Status pull(Session& session, const ModelsOptions& options) {
+  ASSIGN_OR_RETURN(json::object model, begin_pull(session, options.uri, options.sha256));
   if (!options.no_wait) {
     ASSIGN_OR_RETURN(model, wait_for_pull(session, options.uri));
   }
@@ -262,6 +263,11 @@ Status remove(Session& session, const ModelsOptions& options) {
 }
 
 }  // namespace
+
+Result<json::object> pull_model(Session& session, const std::string& uri, const std::string& sha256) {
+  ASSIGN_OR_RETURN([[maybe_unused]] const json::object begun, begin_pull(session, uri, sha256));
+  return wait_for_pull(session, uri);
+}
 
 int run_models(Session& session, ModelsAction action, const ModelsOptions& options) {
   const Status result = action == ModelsAction::pull   ? pull(session, options)

@@ -200,6 +200,18 @@ Status plan_gguf(const fs::path& path, PackagePlan& plan) {
   return {};
 }
 
+// The GGUF file of a folder that has exactly one.
+fs::path only_gguf(const fs::path& folder) {
+  fs::path found;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (at->path().extension() != ".gguf" || !is_regular(at->path())) continue;
+    if (!found.empty()) return {};
+    found = at->path();
+  }
+  return found;
+}
+
 // A model that the daemon fetches: the package is the manifest that says so.
 Status plan_address(const std::string& address, PackagePlan& plan) {
   std::string_view name = address;
@@ -331,6 +343,8 @@ Result<PackagePlan> plan_package(const std::string& path) {
       RETURN_IF_ERROR(plan_model(given / "model.onnx", given, plan));
     } else if (is_regular(given / "onnx/model.onnx")) {
       RETURN_IF_ERROR(plan_model(given / "onnx/model.onnx", given, plan));
+    } else if (const fs::path gguf = only_gguf(given); !gguf.empty()) {
+      RETURN_IF_ERROR(plan_gguf(gguf, plan));
     } else {
       return invalid_argument(path +
                               " holds neither thaw.toml nor model.onnx: a function needs a thaw.toml that "

@@ -97,7 +97,7 @@ class Daemon {
     ASSIGN_OR_RETURN(snapshots_, snapshot::SnapshotFolder::open(data_folder_ + "/snapshots"));
     snapshot_limits.disk_bytes_max = config_.snapshots_max_mb << 20;
     snapshot_limits.memory_bytes_max = (config_.memory_max_mb << 20) / 4;
-    snapshot_limits.memory_folder = data_folder_ + "/memory";
+    snapshot_limits.memory_folder = data_folder_ + kImageMemoryFolder;
     snapshot_limits.runtime = std::string("thaw:") + THAW_VERSION;
     ASSIGN_OR_RETURN(const auto versions, published_versions());
     pool_->use_snapshots(*snapshots_, snapshot_limits).load(versions);
@@ -146,7 +146,7 @@ class Daemon {
     model_budget_.use(*pool_);
     ASSIGN_OR_RETURN(models_, ServeModels::open(config_, std::move(stores_),
                                                 {.data_folder = data_folder_,
-                                                 .memory_folder = data_folder_ + "/memory",
+                                                 .memory_folder = data_folder_ + kMemoryFolder,
                                                  .catalog = *catalog_,
                                                  .budget = model_budget_}));
     resolver_.emplace(models_->memory(), config_.memory_max_mb << 20);

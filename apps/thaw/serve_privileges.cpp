@@ -36,7 +36,6 @@ bool reachable(const std::string& folder, const ServeConfig& config) {
   return true;
 }
 
-constexpr const char* kMemoryFolder = "/memory";
 constexpr const char* kLockFile = "/serve.lock";
 
 // Everything in the folder is about to change hands: it must be Thaw's, not somebody's home that was named by mistake.
@@ -78,7 +77,7 @@ bool is_mounted_memory(const std::string& folder) {
 }
 
 // Models lie in memory that outlives the daemon: a tmpfs in the machine's own mount namespace, which a later daemon
-// finds there. Huge pages for whoever asks (madvise); kernels without them for tmpfs refuse the option.
+// finds there. Huge pages where a file fills them; kernels without them for tmpfs refuse the option.
 Status mount_memory(const ServeConfig& config) {
   const std::string folder = config.data + kMemoryFolder;
   RETURN_IF_ERROR(sys::make_directories(folder, 0700));
@@ -91,9 +90,19 @@ Status mount_memory(const ServeConfig& config) {
   const std::string options =
       "mode=0700,uid=" + std::to_string(config.user_id) + ",gid=" + std::to_string(config.group_id) + "," + size;
   constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-  if (::mount("thaw", folder.c_str(), "tmpfs", kFlags, (options + ",huge=advise").c_str()) == 0) return {};
+  if (::mount("thaw", folder.c_str(), "tmpfs", kFlags, (options + ",huge=within_size").c_str()) == 0) return {};
   if (::mount("thaw", folder.c_str(), "tmpfs", kFlags, options.c_str()) == 0) return {};
   return sys::errno_error("mount a tmpfs for models at " + folder);
+}
+
+// Images in memory go with the daemon, and so does this tmpfs, in its own mount namespace. They are sparse: huge pages
+// are for the parts that ask (madvise). Without it they are memfds.
+void mount_image_memory(const std::string& folder, const ServeConfig& config) {
+  if (!sys::make_directories(folder, 0700).ok()) return;
+  const std::string options = "mode=0700,huge=advise,uid=" + std::to_string(config.user_id) +
+                              ",gid=" + std::to_string(config.group_id) +
+                              ",size=" + std::to_string(config.memory_max_mb) + "m";
+  (void)::mount("thaw", folder.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.c_str());
 }
 
 }  // namespace
@@ -117,6 +126,7 @@ Result<PreparedData> prepare_data(const ServeConfig& config) {
       return sys::errno_error(kDataMount);
     prepared.folder = kDataMount;
   }
+  mount_image_memory(prepared.folder + kImageMemoryFolder, config);
   return prepared;
 }
 

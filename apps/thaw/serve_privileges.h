@@ -9,6 +9,10 @@
 
 namespace thaw::cli {
 
+// Below the data folder, each a tmpfs: models, which outlive the daemon; snapshots in memory, which do not.
+inline constexpr const char* kMemoryFolder = "/memory";
+inline constexpr const char* kImageMemoryFolder = "/image-memory";
+
 struct PreparedData {
   UniqueFd lock;       // held while the daemon lives: one daemon a data folder
   std::string folder;  // where the server half finds it: config.data, or kDataMount when others cannot pass there

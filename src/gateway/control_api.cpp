@@ -182,6 +182,7 @@ http::Task<Status> ControlApi::deploy(http::Exchange& exchange, const std::strin
   // The revision before is not lent any more; its running invocations finish. Published versions serve on.
   pool_.retire(pool::PoolKeyView(*record));
   log::info("function_deployed name={} bytes={}", record->config.name, record->code_bytes);
+  if (const auto latest = catalog_.find(record->config.name)) pool_.fetch_ahead(latest);
   co_return co_await answer_json(exchange, existed ? 200 : 201, configuration(*record, {}));
 }
 

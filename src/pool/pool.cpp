@@ -204,6 +204,14 @@ void Pool::on_exit(const sandbox::ExitInfo& exit) {
   pump_starved();
 }
 
+void Pool::fetch_ahead(const std::shared_ptr<const model::FunctionRecord>& record) {
+  if (record->config.model.empty()) return;
+  // What fails here fails again, and is told, at the start that needs it.
+  boost::asio::post(model_starters_, [this, record] {
+    if (!stopping_) (void)open_package_(*record).ok();
+  });
+}
+
 void Pool::retire(PoolKeyView version) {
   std::shared_ptr<FunctionPool> functions;
   {

@@ -209,6 +209,9 @@ class Pool {
   // on_client_gone of the exchange is used while waiting.
   http::Task<Result<Lease>> acquire(http::Exchange& exchange, std::shared_ptr<const model::FunctionRecord> record);
 
+  // Brings the record's model into memory, so that the first start need not wait for it. Returns at once.
+  void fetch_ahead(const std::shared_ptr<const model::FunctionRecord>& record);
+
   // The version is replaced: its environments end as their invocations do.
   void retire(PoolKeyView version);
   // Environments that were restored from an image which has turned out to be damaged end now.

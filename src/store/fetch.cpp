@@ -24,6 +24,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
+// A huge page of x86-64. A page that is written in parts is cleared first, which costs as much as the writing.
+constexpr std::size_t kWriteBytes = 2 << 20;
+
 bool is_worth_another_try(const Error& error) {
   return error.kind == ErrorKind::unavailable || error.kind == ErrorKind::timeout;
 }
@@ -63,40 +66,37 @@ auto with_retries(const FetchLimits& limits, const FetchState& state, Ask ask) {
   }
 }
 
-// One file, mapped, while it is filled. Threads: each range of it belongs to one.
-class MappedFile {
+// One file while it is filled. Threads: each range of it belongs to one.
+class FileInMemory {
  public:
-  MappedFile(const FileToFetch& file, UniqueFd fd) : file_(file), fd_(std::move(fd)) {
+  FileInMemory(const FileToFetch& file, UniqueFd fd) : file_(file), fd_(std::move(fd)) {
     pieces_.resize((file.object.bytes + kDigestPieceBytes - 1) / kDigestPieceBytes);
   }
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
-  ~MappedFile() {
+  FileInMemory(const FileInMemory&) = delete;
+  FileInMemory& operator=(const FileInMemory&) = delete;
+  ~FileInMemory() {
     if (memory_ != nullptr) ::munmap(memory_, file_.object.bytes);
   }
 
-  Status map() {
+  Status prepare() {
     const std::uint64_t bytes = file_.object.bytes;
     if (::ftruncate(fd_.get(), static_cast<off_t>(bytes)) != 0) return sys::errno_error("memory for the model");
-    if (bytes == 0) return {};
-    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
+    // Only the digest over the whole reads what other threads have written.
+    if (bytes == 0 || file_.sha256.empty()) return {};
+    void* memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd_.get(), 0);
     if (memory == MAP_FAILED) return sys::errno_error("map memory for the model");
     memory_ = static_cast<std::byte*>(memory);
-    // Whoever reads all of a model has one fault for 2 MiB then.
-    (void)::madvise(memory, bytes, MADV_HUGEPAGE);
     return {};
   }
 
-  // The range's pages, made here, so that a full file system is an error and no SIGBUS.
-  Result<std::span<std::byte>> range(std::uint64_t offset, std::uint64_t bytes) {
-    if (::madvise(memory_ + offset, bytes, MADV_POPULATE_WRITE) != 0) {
-      // Linux before 5.14 does not know it, and a full file system is EFAULT there: fallocate tells one from the other.
-      if (::fallocate(fd_.get(), 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) != 0) {
-        if (errno == ENOSPC) return Error{ErrorKind::unavailable, "the memory for models is full"};
-        return sys::errno_error("memory for the model");
-      }
-    }
-    return std::span(memory_ + offset, bytes);
+  // By a system call and not through a mapping: a full file system is an error here and no SIGBUS, and pages that are
+  // written whole are not cleared before.
+  Status write(std::span<const std::byte> bytes, std::uint64_t offset) {
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    Status written = sys::pwrite_all(fd_, text, static_cast<off_t>(offset));
+    if (!written.ok() && written.error().kind == ErrorKind::unavailable)
+      return Error{ErrorKind::too_large, "the file system of the models' memory is full"};
+    return written;
   }
 
   const FileToFetch& file() const { return file_; }
@@ -157,33 +157,56 @@ class MappedFile {
   Sha256 whole_;                                    // of the one who hashes
 };
 
-// Digests of the pieces of one part, as its bytes come.
-class PieceDigester {
+// Takes the bytes of one part as they come: digests them while they are in the processor's cache, and writes them to
+// the file a huge page at a time.
+class PartWriter {
  public:
-  PieceDigester(MappedFile& file, std::uint64_t offset) : file_(file), position_(offset) {}
+  // into: where the part's bytes arrive, from its beginning on.
+  PartWriter(FileInMemory& file, std::uint64_t offset, std::span<const std::byte> into)
+      : file_(file), offset_(offset), into_(into) {}
 
-  void update(std::span<const std::byte> bytes) {
+  std::size_t filled() const { return filled_; }
+
+  // The next bytes of `into` have arrived.
+  void take(std::size_t count) {
+    digest(into_.subspan(filled_, count));
+    filled_ += count;
+    const std::size_t whole = filled_ == into_.size() ? filled_ : filled_ / kWriteBytes * kWriteBytes;
+    if (whole == written_ || !written_well_.ok()) return;
+    written_well_ = file_.write(into_.subspan(written_, whole - written_), offset_ + written_);
+    written_ = whole;
+  }
+
+  const Status& status() const { return written_well_; }
+
+ private:
+  void digest(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-      const std::uint64_t room = kDigestPieceBytes - position_ % kDigestPieceBytes;
+      const std::uint64_t position = offset_ + digested_;
+      const std::uint64_t room = kDigestPieceBytes - position % kDigestPieceBytes;
       const auto piece = bytes.first(std::min<std::uint64_t>(bytes.size(), room));
       hash_.update(piece);
-      position_ += piece.size();
+      digested_ += piece.size();
       bytes = bytes.subspan(piece.size());
-      if (position_ % kDigestPieceBytes == 0 || position_ == file_.file().object.bytes) {
-        file_.set_piece((position_ - 1) / kDigestPieceBytes, hash_.finish());
-        hash_ = Sha256();
-      }
+      const std::uint64_t end = offset_ + digested_;
+      if (end % kDigestPieceBytes != 0 && end != file_.file().object.bytes) continue;
+      file_.set_piece((end - 1) / kDigestPieceBytes, hash_.finish());
+      hash_ = Sha256();
     }
   }
 
- private:
-  MappedFile& file_;
-  std::uint64_t position_;
+  FileInMemory& file_;
+  const std::uint64_t offset_;
+  const std::span<const std::byte> into_;
+  std::size_t filled_ = 0;
+  std::size_t digested_ = 0;
+  std::size_t written_ = 0;
+  Status written_well_;
   Sha256 hash_;
 };
 
 struct Part {
-  MappedFile* file = nullptr;
+  FileInMemory* file = nullptr;
   std::uint64_t offset = 0;
   std::uint64_t bytes = 0;
 };
@@ -207,8 +230,11 @@ class Fetch {
 
  private:
   void work() {
+    std::vector<std::byte> buffer;
     for (std::size_t index; !state_.stop && (index = next_.fetch_add(1)) < parts_.size();) {
-      Status done = fetch(parts_[index]);
+      const Part& part = parts_[index];
+      if (buffer.size() < part.bytes) buffer.resize(part.bytes);
+      Status done = fetch(part, std::span(buffer).first(part.bytes));
       if (done.ok()) continue;
       const std::lock_guard lock(mutex_);
       // Once it is stopped from outside, what fails is a consequence.
@@ -218,25 +244,23 @@ class Fetch {
     }
   }
 
-  Status fetch(const Part& part) {
-    ASSIGN_OR_RETURN(const std::span<std::byte> into, part.file->range(part.offset, part.bytes));
+  Status fetch(const Part& part, std::span<std::byte> into) {
     const ports::ObjectInfo& object = part.file->file().object;
-    PieceDigester digester(*part.file, part.offset);
-    std::size_t filled = 0;
+    PartWriter writer(*part.file, part.offset, into);
     const ports::OnPiece on_piece = [&](std::span<const std::byte> piece) {
-      digester.update(piece);
-      filled += piece.size();
+      writer.take(piece.size());
       state_.bytes += piece.size();
     };
     unsigned in_a_row = 0;
-    for (unsigned failures = 0; filled < part.bytes;) {
-      const std::size_t before = filled;
-      const ports::ObjectRange range{object.key, part.offset + filled, object.etag, object.bytes};
-      Status read = store_.read(range, into.subspan(filled), on_piece, call_of(limits_, state_));
+    for (unsigned failures = 0; writer.filled() < part.bytes;) {
+      const std::size_t before = writer.filled();
+      const ports::ObjectRange range{object.key, part.offset + before, object.etag, object.bytes};
+      Status read = store_.read(range, into.subspan(before), on_piece, call_of(limits_, state_));
+      RETURN_IF_ERROR(writer.status());
       if (read.ok()) break;
       if (!is_worth_another_try(read.error()) || state_.stop) return read;
       ++failures;
-      in_a_row = filled > before ? 1 : in_a_row + 1;
+      in_a_row = writer.filled() > before ? 1 : in_a_row + 1;
       if (in_a_row >= limits_.failures_max || failures >= limits_.failures_in_all_max)
         return after_tries(read.error(), failures);
       if (!pause_before(in_a_row, limits_, state_)) return read;
@@ -267,7 +291,7 @@ Status make_parents(const UniqueFd& folder, const std::string& path) {
   return {};
 }
 
-Result<std::unique_ptr<MappedFile>> make_file(const UniqueFd& folder, const FileToFetch& file) {
+Result<std::unique_ptr<FileInMemory>> make_file(const UniqueFd& folder, const FileToFetch& file) {
   RETURN_IF_ERROR(make_parents(folder, file.path));
   auto fd = sys::openat(folder, file.path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
   if (!fd.ok()) {
@@ -275,30 +299,30 @@ Result<std::unique_ptr<MappedFile>> make_file(const UniqueFd& folder, const File
       return invalid_argument("two objects would become the same file " + file.path);
     return std::move(fd).error();
   }
-  auto mapped = std::make_unique<MappedFile>(file, std::move(*fd));
-  RETURN_IF_ERROR(mapped->map());
-  return mapped;
+  auto made = std::make_unique<FileInMemory>(file, std::move(*fd));
+  RETURN_IF_ERROR(made->prepare());
+  return made;
 }
 
 }  // namespace
 
 Result<std::string> fetch_files(ports::ObjectStore& store, const std::vector<FileToFetch>& files,
                                 const UniqueFd& folder, const FetchLimits& limits, FetchState& state) {
-  std::vector<std::unique_ptr<MappedFile>> mapped;
+  std::vector<std::unique_ptr<FileInMemory>> made;
   std::vector<Part> parts;
   for (const FileToFetch& file : files) {
-    ASSIGN_OR_RETURN(mapped.emplace_back(), make_file(folder, file));
+    ASSIGN_OR_RETURN(made.emplace_back(), make_file(folder, file));
     for (std::uint64_t offset = 0; offset < file.object.bytes; offset += limits.part_bytes)
-      parts.push_back({mapped.back().get(), offset, std::min(limits.part_bytes, file.object.bytes - offset)});
+      parts.push_back({made.back().get(), offset, std::min(limits.part_bytes, file.object.bytes - offset)});
   }
   Fetch fetch(store, limits, state);
   RETURN_IF_ERROR(fetch.run(std::move(parts)));
-  std::vector<MappedFile*> by_path;
-  for (const auto& file : mapped) by_path.push_back(file.get());
+  std::vector<FileInMemory*> by_path;
+  for (const auto& file : made) by_path.push_back(file.get());
   std::sort(by_path.begin(), by_path.end(),
-            [](const MappedFile* a, const MappedFile* b) { return a->file().path < b->file().path; });
+            [](const FileInMemory* a, const FileInMemory* b) { return a->file().path < b->file().path; });
   std::string lines = "thaw-model-1\n";
-  for (MappedFile* file : by_path) RETURN_IF_ERROR(file->finish(lines));
+  for (FileInMemory* file : by_path) RETURN_IF_ERROR(file->finish(lines));
   return hex(sha256(lines));
 }
 

@@ -1,4 +1,4 @@
-// Objects to files in memory: by ranges side by side, each straight into its place in the mapped file.
+// Objects to files in memory: by ranges side by side, each written to its place as it comes.
 //
 // A range that breaks off goes on behind its last byte, after a pause that doubles and varies; every range must come
 // from the same state of the object (If-Match, its size). Digests are made by the fetching threads while the bytes are
@@ -24,7 +24,7 @@ inline constexpr std::uint64_t kDigestPieceBytes = 8ULL << 20;
 struct FetchLimits {
   // A multiple of kDigestPieceBytes. docs/benchmarks.md has what other sizes gave.
   std::uint64_t part_bytes = kDigestPieceBytes;
-  unsigned connections = 8;
+  unsigned connections = 16;
   unsigned failures_max = 6;          // of a range or a question, in a row without a byte between them
   unsigned failures_in_all_max = 64;  // of a range
   std::chrono::milliseconds pause_first{100};
@@ -48,7 +48,7 @@ struct FileToFetch {
 // lines
 //   thaw-model-1
 //   PATH-LENGTH PATH BYTES PIECE-SHA256 PIECE-SHA256 …
-// with the files by path. Errors: as ports::ObjectStore's, after retries; corrupt (SHA-256); unavailable when the file
+// with the files by path. Errors: as ports::ObjectStore's, after retries; corrupt (SHA-256); too_large when the file
 // system is full. What is in the folder after an error is the caller's to remove.
 Result<std::string> fetch_files(ports::ObjectStore& store, const std::vector<FileToFetch>& files,
                                 const UniqueFd& folder, const FetchLimits& limits, FetchState& state);

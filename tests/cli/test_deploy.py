@@ -38,7 +38,7 @@ def test_paths_that_hold_no_function(thaw):
     assert "is not a zip file" in refused(thaw, "text.zip")
     with zipfile.ZipFile(thaw.home / "other.zip", "w") as archive:
         archive.writestr("readme.txt", "x")
-    assert "neither thaw.toml nor model.onnx" in refused(thaw, "other.zip")
+    assert "neither thaw.toml nor a model" in refused(thaw, "other.zip")
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,14 @@ class Terminal:
             assert time.monotonic() < until, f"waited for {text!r}; shown: {screen!r}"
             assert self.take(0.05), f"the end came before {text!r}; shown: {screen!r}"
 
-    def exit_status(self):
-        while self.take(0.05) and self.process.poll() is None:
-            pass
+    def exit_status(self, key=""):
+        """Of the program, once it has ended; key is typed until it has. The line editor takes over the terminal behind
+        its prompt: a ctrl-D that comes before is the kernel's, and gone when the editor looks."""
+        until = time.monotonic() + harness.HANG_S
+        while self.process.poll() is None:
+            assert time.monotonic() < until, f"it does not end; shown: {self.shown!r}"
+            if key:
+                self.type(key)
+            if not self.take(0.2):
+                break
         return self.process.wait(harness.HANG_S)

@@ -135,8 +135,7 @@ def test_a_chat_on_a_terminal(daemon, stream):
         terminal.type("/clear\r")
         terminal.until("forgotten")
         terminal.until("> ")
-        terminal.type("\x04")
-        assert terminal.exit_status() == 0
+        assert terminal.exit_status("\x04") == 0
 
 
 def test_a_chat_remembers_what_was_said(daemon, deploy):

@@ -16,11 +16,11 @@ import pytest
 import harness
 
 sys.path.insert(0, str(harness.SOURCE / "tests" / "models"))
-import make_gguf  # noqa: E402
+import make_gguf  # noqa: E402: from the folder above
 
 CLIENT = harness.SOURCE / "tests" / "e2e" / "openai_client.mjs"
 ENGINE = harness.BINARIES.parent / "engines" / "llama-server"
-CONTEXT = 65536
+CONTEXT = 32768
 VOCABULARIES = harness.SOURCE / "build" / "llama" / "src" / "models"
 
 pytestmark = pytest.mark.skipif(
@@ -44,16 +44,10 @@ def client(daemon):
     return run
 
 
-def deployed_model(daemon, folder, shape, name, *flags):
-    """llama-server as anybody's web function: a package with the program and a model. Its engine is test_llama.py's."""
-    make_gguf.write(folder / "model.gguf", shape)
-    for file in [ENGINE, *ENGINE.parent.glob("lib[glm]*.so*")]:
-        shutil.copy2(file, folder)
-    command = ["./llama-server", "-m", "model.gguf", "--host", "127.0.0.1", "--port", "${PORT}", "-np", "2", *flags]
-    (folder / "thaw.toml").write_text(
-        f'command = {json.dumps(command)}\nreadiness_path = "/health"\nconcurrency = 2\nmemory_mb = 1769\n'
-    )
-    return daemon.deploy(folder, name)
+def deployed_model(daemon, folder, shape, name, context):
+    path = folder / f"{shape}.gguf"
+    make_gguf.write(path, shape)
+    return daemon.deploy(path, name, memory_mb=1769, concurrency=2, context=context)
 
 
 # The tiny model with Qwen2's vocabulary: with Phi-3's, llama-server refuses a JSON schema in a chat, because it cannot
@@ -63,7 +57,7 @@ make_gguf.SHAPES.setdefault("tiny-qwen2", (make_gguf.tiny, "ggml-vocab-qwen2.ggu
 
 @pytest.fixture(scope="module")
 def shared_tiny(shared_daemon, tmp_path_factory):
-    function = deployed_model(shared_daemon, tmp_path_factory.mktemp("chat"), "tiny-qwen2", "tiny-chat", "-c", str(CONTEXT))
+    function = deployed_model(shared_daemon, tmp_path_factory.mktemp("chat"), "tiny-qwen2", "tiny-chat", CONTEXT)
     yield function
     function.delete()
 
@@ -103,6 +97,18 @@ def test_a_chat_is_answered_and_streamed_alike(client, tiny):
 
 
 @needs_llama
+def test_thaw_chat_gets_the_same_answer_with_the_servers_figures(client, daemon, tiny):
+    options = ("--max-tokens", "12", "--temperature", "0")
+    answer = daemon.json("chat", tiny, "What is the color of my car?", *options)
+    assert answer["Answer"] == client("chat", tiny)["answer"]["choices"][0]["message"]["content"]
+    assert (answer["Tokens"], answer["Usage"]["completion_tokens"], answer["FinishReason"]) == (12, 12, "length")
+    assert answer["TokensPerSecond"] == answer["Timings"]["predicted_per_second"] > 0
+    shown = daemon.run("chat", tiny, "What is the color of my car?", *options)
+    assert shown.stdout.rstrip("\n") == answer["Answer"].rstrip("\n")
+    assert re.match(r"12 tokens, [\d.]+ tokens/s, first token after [\d.]+ m?s, stopped at the limit of tokens\n", shown.stderr)
+
+
+@needs_llama
 def test_completions_schemas_and_responses(client, tiny):
     completed = client("completions", tiny)
     assert completed["whole"]["choices"][0]["text"] == completed["streamed"] != ""
@@ -113,7 +119,7 @@ def test_completions_schemas_and_responses(client, tiny):
 
 @needs_llama
 def test_embeddings_come_in_both_encodings(client, daemon, tmp_path):
-    function = deployed_model(daemon, tmp_path, "tiny-embedding", "tiny-embedding", "-c", "1024", "--embeddings")
+    function = deployed_model(daemon, tmp_path, "tiny-embedding", "tiny-embedding", 512)
     try:
         plain, packed = client("embeddings", function.name)
         assert len(plain) == len(packed) == 2

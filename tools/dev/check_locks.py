@@ -46,13 +46,13 @@ def check_requirements(path: Path) -> list[str]:
 
 def main() -> int:
     root = Path(sys.argv[1]).resolve()
-    found = check_npm(root / "tools/npm")
+    found = check_npm(root / "tools/npm") + check_npm(root / "tools/npm-test")
     files = sorted(path for path in root.glob("models/**/requirements*.txt") if "node_modules" not in path.parts)
     for path in files:
         found += check_requirements(path)
     for line in found:
         print(line)
-    print(f"npm lock and {len(files)} requirements files checked, {len(found)} breaches")
+    print(f"npm locks and {len(files)} requirements files checked, {len(found)} breaches")
     return 1 if found else 0
 
 

@@ -8,7 +8,7 @@ Usage: ./dev setup [--test] [--dev]
 Installs the Debian packages named in tools/debian-packages.txt and the npm packages pinned in tools/npm.
 What is there already is left alone, so that a second run takes no time. Asks for sudo only when something is missing.
 
-  --test   also tools/debian-packages-test.txt, what './dev test' and './dev bench' need
+  --test   also tools/debian-packages-test.txt and tools/npm-test, what './dev test' and './dev bench' need
   --dev    also tools/debian-packages-dev.txt, what './dev lint' and './dev fuzz' need
 EOF
 }
@@ -25,7 +25,10 @@ command_setup() {
   done
   if [[ ${DEV_SKIP_SETUP:-} == 1 ]]; then return; fi
   setup_debian "${lists[@]}"
-  setup_npm
+  setup_npm "$ROOT/tools/npm" "ONNX Runtime, Swagger UI"
+  if [[ ${#lists[@]} -gt 1 && ${lists[*]} == *debian-packages-test.txt* ]]; then
+    setup_npm "$ROOT/tools/npm-test" "s3rver"
+  fi
 }
 
 # Prints the packages of the given lists that are not installed. A node or npm already on PATH, whoever brought it, is
@@ -59,17 +62,18 @@ setup_debian() {
     die "apt could not install the packages above; see its message (network? a Debian other than 12?)"
 }
 
+# setup_npm FOLDER WHAT: the packages pinned in the folder's package-lock.json.
 setup_npm() {
-  local folder=$ROOT/tools/npm
+  local folder=$1
   if [[ ! -f $folder/package-lock.json ]]; then return; fi
   local stamp=$folder/node_modules/.thaw-lock-sha256 wanted
   wanted=$(sha256sum <"$folder/package-lock.json")
   if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then return; fi
   have npm || die "npm is not on PATH, and apt did not bring it"
-  say "Fetching npm packages (ONNX Runtime, Swagger UI)"
+  say "Fetching npm packages ($2)"
   # Some builds of Node look into no certificate store but their own; the machine's holds what its owner added.
   local certificates=${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}
   NODE_EXTRA_CA_CERTS=$certificates npm ci --ignore-scripts --no-audit --no-fund --loglevel=error --prefix "$folder" ||
-    die "npm could not fetch the packages pinned in tools/npm/package-lock.json; see its message (network?)"
+    die "npm could not fetch the packages pinned in ${folder#"$ROOT/"}/package-lock.json; see its message (network?)"
   printf '%s\n' "$wanted" >"$stamp"
 }
