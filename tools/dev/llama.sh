@@ -15,15 +15,16 @@ readonly LLAMA_TOOLS=(llama-completion) # what tests compare with
 # Prints what tools/npm/llama.json says: llama_pin version|sha512
 llama_pin() { jq -er ".[\"$1\"]" "$ROOT/tools/npm/llama.json"; }
 
-# A llama-server that this machine has already: the one that THAW_LLAMA_SERVER names, else one on PATH. Prints its path.
+# A llama-server that this machine has already: the one that THAW_LLAMA_SERVER names, else one on PATH. Leaves its path in
+# LLAMA_SYSTEM, empty when there is none.
 llama_of_system() {
-  local found=${THAW_LLAMA_SERVER:-}
-  if [[ -n $found ]]; then
-    [[ -f $found && -x $found ]] || die "THAW_LLAMA_SERVER names '$found', which is not a program"
+  LLAMA_SYSTEM=${THAW_LLAMA_SERVER:-}
+  if [[ -n $LLAMA_SYSTEM ]]; then
+    [[ -f $LLAMA_SYSTEM && -x $LLAMA_SYSTEM ]] || die "THAW_LLAMA_SERVER names '$LLAMA_SYSTEM', which is not a program"
   else
-    found=$(command -v -- llama-server) || return 1
+    LLAMA_SYSTEM=$(command -v -- llama-server) || return 0
   fi
-  readlink -f -- "$found"
+  LLAMA_SYSTEM=$(readlink -f -- "$LLAMA_SYSTEM")
 }
 
 # Unpacks the source, if it is not the pinned one already.
@@ -104,9 +105,10 @@ llama_options() {
 
 # Builds the engine unless it is there. Nothing to do takes no time.
 llama_build() {
-  local system='' options stamp=$LLAMA_OUT/.stamp wanted
+  local system options stamp=$LLAMA_OUT/.stamp wanted
   if [[ ${DEV_SKIP_LLAMA:-} == 1 ]]; then return; fi
-  system=$(llama_of_system) || system=''
+  llama_of_system
+  system=$LLAMA_SYSTEM
   mapfile -t options < <(llama_options)
   wanted=$({
     llama_pin version
@@ -126,6 +128,7 @@ llama_build() {
 
 # The engine, and the source for its vocabularies, of which tests and benchmarks make their models.
 llama_for_tests() {
+  if [[ ${DEV_SKIP_LLAMA:-} == 1 ]]; then return; fi
   llama_build
   llama_source
 }
