@@ -240,10 +240,12 @@ int run_serve(const ServeConfig& config) {
   ::signal(SIGPIPE, SIG_IGN);
   auto stores = load_model_stores(config);
   if (!stores.ok()) return fail(stores.error());
-  auto data = prepare_data(config);
-  if (!data.ok()) return fail(data.error());
+  const auto lock = lock_data(config);
+  if (!lock.ok()) return fail(lock.error());
   auto listener = http::bind_tcp(config.listen_host, config.listen_port);
   if (!listener.ok()) return fail(listener.error());
+  const auto data = enter_data(config);
+  if (!data.ok()) return fail(data.error());
   raise_descriptor_limit();
   auto spawner = start_privileged_half(config);
   if (!spawner.ok()) return fail(spawner.error());
@@ -252,7 +254,7 @@ int run_serve(const ServeConfig& config) {
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   if (const Status dropped = drop_privileges(config); !dropped.ok()) return fail(dropped.error());
 
-  Daemon daemon(config, data->folder, std::move(*spawner), std::move(*stores));
+  Daemon daemon(config, *data, std::move(*spawner), std::move(*stores));
   if (const Status opened = daemon.open(std::move(*listener)); !opened.ok()) {
     const int failed = fail(opened.error());
     // Environments cannot exist yet, and half-open members have nothing to lose.

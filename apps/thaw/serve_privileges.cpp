@@ -96,38 +96,41 @@ Status mount_memory(const ServeConfig& config) {
 }
 
 // Images in memory go with the daemon, and so does this tmpfs, in its own mount namespace. They are sparse: huge pages
-// are for the parts that ask (madvise). Without it they are memfds.
+// are for the parts that ask (madvise). Clones map code from them that a JIT has made. Without it they are memfds.
 void mount_image_memory(const std::string& folder, const ServeConfig& config) {
   if (!sys::make_directories(folder, 0700).ok()) return;
   const std::string options = "mode=0700,huge=advise,uid=" + std::to_string(config.user_id) +
                               ",gid=" + std::to_string(config.group_id) +
                               ",size=" + std::to_string(config.memory_max_mb) + "m";
-  (void)::mount("thaw", folder.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.c_str());
+  (void)::mount("thaw", folder.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str());
 }
 
 }  // namespace
 
-Result<PreparedData> prepare_data(const ServeConfig& config) {
+Result<UniqueFd> lock_data(const ServeConfig& config) {
   RETURN_IF_ERROR(sys::make_directories(config.data, 0755));
   RETURN_IF_ERROR(check_is_data_folder(config.data));
-  PreparedData prepared;
-  ASSIGN_OR_RETURN(prepared.lock, sys::open(config.data + kLockFile, O_RDWR | O_CREAT, 0600));
-  if (::flock(prepared.lock.get(), LOCK_EX | LOCK_NB) != 0) {
+  ASSIGN_OR_RETURN(UniqueFd lock, sys::open(config.data + kLockFile, O_RDWR | O_CREAT, 0600));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     return Error{ErrorKind::conflict,
                  "another `thaw serve` runs on " + config.data + ": stop it, or give --data another folder"};
   }
+  return lock;
+}
+
+Result<std::string> enter_data(const ServeConfig& config) {
   RETURN_IF_ERROR(mount_memory(config));
   RETURN_IF_ERROR(give_away(config.data, config));
   if (::unshare(CLONE_NEWNS) != 0) return sys::errno_error("a mount namespace for the daemon");
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return sys::errno_error("mount /");
-  prepared.folder = config.data;
+  std::string folder = config.data;
   if (!reachable(config.data, config)) {
     if (::mount(config.data.c_str(), kDataMount, nullptr, MS_BIND | MS_REC, nullptr) != 0)
       return sys::errno_error(kDataMount);
-    prepared.folder = kDataMount;
+    folder = kDataMount;
   }
-  mount_image_memory(prepared.folder + kImageMemoryFolder, config);
-  return prepared;
+  mount_image_memory(folder + kImageMemoryFolder, config);
+  return folder;
 }
 
 Status drop_privileges(const ServeConfig& config) {

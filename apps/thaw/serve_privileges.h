@@ -13,15 +13,14 @@ namespace thaw::cli {
 inline constexpr const char* kMemoryFolder = "/memory";
 inline constexpr const char* kImageMemoryFolder = "/image-memory";
 
-struct PreparedData {
-  UniqueFd lock;       // held while the daemon lives: one daemon a data folder
-  std::string folder;  // where the server half finds it: config.data, or kDataMount when others cannot pass there
-};
+// Makes the data folder where it is missing. The lock is held while the daemon lives: one daemon a data folder. Errors:
+// conflict when another daemon holds the folder, or when it holds something else.
+Result<UniqueFd> lock_data(const ServeConfig& config);
 
-// Makes the data folder, locks it, gives it to the server half's user, and moves the process into a mount namespace of
-// its own, which the spawner inherits. Errors: conflict when another daemon holds the folder, or when it holds
-// something else.
-Result<PreparedData> prepare_data(const ServeConfig& config);
+// Gives the folder to the server half's user, mounts the memory of models there, and moves the process into a mount
+// namespace of its own, which the spawner inherits. Nothing else may fail behind it that a user can mend: the mount
+// stays. Returns where the server half finds the folder: config.data, or another place when others cannot pass there.
+Result<std::string> enter_data(const ServeConfig& config);
 
 // Becomes the configured user for good: no groups, no capabilities, no way back. Errors: internal.
 Status drop_privileges(const ServeConfig& config);

@@ -167,9 +167,9 @@ class Daemon:
                 self.process.kill()
                 self.process.wait(HANG_S)
         self.log_path.unlink(missing_ok=True)
+        # The memory of models outlives the daemon, on purpose.
+        subprocess.run(["umount", self.data / "memory"], stderr=subprocess.DEVNULL, check=False)
         if self.owned:
-            # The memory of models outlives the daemon, on purpose.
-            subprocess.run(["umount", self.data / "memory"], stderr=subprocess.DEVNULL, check=False)
             shutil.rmtree(self.data, ignore_errors=True)
 
     def log(self):
@@ -211,7 +211,10 @@ class Daemon:
         """No process, cgroup or mount of a daemon that has ended."""
         wait_for(lambda: not self.group_processes(), "the last process to be gone", 15)
         wait_for(lambda: not self.cgroup_folders(), "the cgroups to be gone", 15)
-        # But for the memory of models, which outlives it on purpose.
+        self.assert_no_mounts()
+
+    def assert_no_mounts(self):
+        """But for the memory of models, which outlives it on purpose."""
         mounts = [line.split()[4] for line in read("/proc/self/mountinfo").splitlines()]
         assert [place for place in mounts if place.startswith(f"{self.data}/")] in ([], [f"{self.data}/memory"])
 

@@ -153,7 +153,7 @@ def assert_at_rest(daemon, images_max):
         return {name for path in paths for name in re.findall(r"/(e\d+)$", path, re.M)}
 
     harness.wait_for(lambda: groups() <= groups_in_use() | {""}, "no group without a process", 15)
-    assert str(daemon.data) not in harness.read("/proc/self/mountinfo")
+    daemon.assert_no_mounts()
 
 
 def serves_again(kit):
