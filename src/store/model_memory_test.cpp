@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <set>
 #include <thread>
 
 #include "base/digest/sha256.h"
@@ -307,6 +308,34 @@ TEST_F(ModelMemoryTest, CallersAtTheSameTimeShareOneFetch) {
   EXPECT_EQ(memory_->list()[0].holds, 0U);
   EXPECT_TRUE(memory_->remove(memory_->list()[0].info.id).ok());
   expect_nothing_left();
+}
+
+TEST_F(ModelMemoryTest, FourFetchesRunAtATimeAndTheOthersWait) {
+  std::mutex mutex;
+  std::set<std::string> seen;
+  std::atomic<bool> go{false};
+  for (int i = 0; i < 7; ++i) store_->set("m" + std::to_string(i), {pattern(1000)});
+  store_->on_read = [&](const ports::ObjectRange& range, unsigned) -> std::optional<MemoryStoreForTest::Failure> {
+    {
+      const std::lock_guard lock(mutex);
+      seen.insert(range.key);
+    }
+    while (!go) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return std::nullopt;
+  };
+  std::vector<std::future<Result<ModelHold>>> all;
+  for (int i = 0; i < 7; ++i) {
+    const std::string uri = "s3://bucket/m" + std::to_string(i);
+    all.push_back(std::async(std::launch::async, [this, uri] { return memory_->fetch({.uri = uri}); }));
+  }
+  while (store_->reads < 4 || store_->heads < 7) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  {
+    const std::lock_guard lock(mutex);
+    EXPECT_THAT(seen, SizeIs(4));
+  }
+  go = true;
+  for (auto& one : all) EXPECT_TRUE(one.get().ok());
 }
 
 TEST_F(ModelMemoryTest, WhoWaitsForAFetchThatFailsGetsItsError) {

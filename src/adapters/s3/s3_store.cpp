@@ -214,7 +214,7 @@ class S3Store : public ports::ObjectStore {
   // Signs and sends. Once more where that helps: with new credentials, or for the region that the bucket is in.
   Result<HttpAnswer> perform(const Operation& operation, HttpRequest& request, const ports::Call& call) {
     for (bool again = false;; again = true) {
-      RETURN_IF_ERROR(prepare(operation, request, call));
+      ASSIGN_OR_RETURN(const auto credentials, prepare(operation, request, call));
       ASSIGN_OR_RETURN(HttpAnswer answer, transport_.perform(request, call));
       if (again || answer.status < 300) return answer;
       const std::string_view elsewhere = answer.field("x-amz-bucket-region");
@@ -224,11 +224,13 @@ class S3Store : public ports::ObjectStore {
         continue;
       }
       const bool expired = parse_error(answer.body).code == "ExpiredToken";
-      if (!expired || !credentials_.renew()) return answer;
+      if (!expired || !credentials || !credentials_.renew(*credentials)) return answer;
     }
   }
 
-  Status prepare(const Operation& operation, HttpRequest& request, const ports::Call& call) {
+  // The credentials that it is signed with; nothing where there are none.
+  Result<std::optional<Credentials>> prepare(const Operation& operation, HttpRequest& request,
+                                             const ports::Call& call) {
     const std::string in_region = region();
     const std::string endpoint =
         settings_.endpoint.empty() ? "https://s3." + in_region + ".amazonaws.com" : settings_.endpoint;
@@ -242,12 +244,12 @@ class S3Store : public ports::ObjectStore {
     to_sign.query = operation.query;
     to_sign.fields = operation.fields;
     to_sign.payload_sha256 = operation.payload_sha256;
-    ASSIGN_OR_RETURN(const std::optional<Credentials> credentials, credentials_.get(call));
+    ASSIGN_OR_RETURN(std::optional<Credentials> credentials, credentials_.get(call));
     request.fields = credentials ? sign(to_sign, *credentials, in_region, amazon_time()) : operation.fields;
     request.method = operation.method;
     request.url = endpoint.substr(0, host_at) + to_sign.host + to_sign.path;
     if (!operation.query.empty()) request.url += "?" + canonical_query(operation.query);
-    return {};
+    return credentials;
   }
 
   Result<ports::ObjectInfo> put_in_parts(const ports::ObjectUpload& upload, const UniqueFd& file,
