@@ -28,7 +28,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kFailuresShownMax = 64;
-// Others wait. Each has a buffer of a part for every connection.
+// Others wait. Each has buffers of 2.5 MB for every connection.
 constexpr unsigned kFetchesAtOnceMax = 4;
 constexpr std::uint64_t kPageBytes = 4096;
 

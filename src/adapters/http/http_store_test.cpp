@@ -41,11 +41,10 @@ class WebFixture : public StoreFixture {
     Result<ObjectInfo> head(const std::string& key, const Call& call) override {
       return store_.head(adapters::encode_path(key), call);
     }
-    Status read(const ObjectRange& range, std::span<std::byte> into, const OnPiece& on_piece,
-                const Call& call) override {
+    Status read(const ObjectRange& range, const PieceSink& sink, const Call& call) override {
       ObjectRange encoded = range;
       encoded.key = adapters::encode_path(range.key);
-      return store_.read(encoded, into, on_piece, call);
+      return store_.read(encoded, sink, call);
     }
     Result<ObjectPage> list(const ObjectList& list, const Call& call) override { return store_.list(list, call); }
     Result<ObjectInfo> put(const ObjectUpload& upload, const UniqueFd& file, const Call& call) override {

@@ -113,20 +113,19 @@ class S3Store : public ports::ObjectStore {
     return info_of(answer, key);
   }
 
-  Status read(const ports::ObjectRange& range, std::span<std::byte> into, const ports::OnPiece& on_piece,
-              const ports::Call& call) override {
+  Status read(const ports::ObjectRange& range, const ports::PieceSink& sink, const ports::Call& call) override {
     RETURN_IF_ERROR(check_key(range.key));
-    if (into.empty()) return {};
+    if (range.bytes == 0) return {};
     HttpRequest request;
-    request.into = into;
-    request.on_piece = &on_piece;
+    request.sink = &sink;
+    request.sink_bytes = range.bytes;
     request.check_head = [&](int status, const HttpFields& fields) -> Status {
       RETURN_IF_ERROR(check_etag(fields, range));
-      return check_range(status, fields, range, into.size());
+      return check_range(status, fields, range);
     };
     Operation operation{.key = range.key};
     operation.fields.emplace_back(
-        "range", "bytes=" + std::to_string(range.offset) + "-" + std::to_string(range.offset + into.size() - 1));
+        "range", "bytes=" + std::to_string(range.offset) + "-" + std::to_string(range.offset + range.bytes - 1));
     if (!range.if_match.empty()) operation.fields.emplace_back("if-match", range.if_match);
     ASSIGN_OR_RETURN(const HttpAnswer answer, perform(operation, request, call));
     if (answer.status != 200 && answer.status != 206) return error_of(answer, range.key);
