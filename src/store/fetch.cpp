@@ -313,6 +313,7 @@ Result<std::string> fetch_files(ports::ObjectStore& store, const std::vector<Fil
   Fetch fetch(store, limits, state);
   RETURN_IF_ERROR(fetch.run(std::move(parts)));
   std::vector<FileInMemory*> by_path;
+  by_path.reserve(made.size());
   for (const auto& file : made) by_path.push_back(file.get());
   std::sort(by_path.begin(), by_path.end(),
             [](const FileInMemory* a, const FileInMemory* b) { return a->file().path < b->file().path; });

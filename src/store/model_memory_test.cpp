@@ -292,6 +292,7 @@ TEST_F(ModelMemoryTest, CallersAtTheSameTimeShareOneFetch) {
     return std::nullopt;
   };
   std::vector<std::future<Result<ModelHold>>> all;
+  all.reserve(8);
   for (int i = 0; i < 8; ++i)
     all.push_back(std::async(std::launch::async, [&] { return memory_->fetch({.uri = "s3://bucket/m.bin"}); }));
   std::vector<ModelHold> holds;
@@ -324,6 +325,7 @@ TEST_F(ModelMemoryTest, FourFetchesRunAtATimeAndTheOthersWait) {
     return std::nullopt;
   };
   std::vector<std::future<Result<ModelHold>>> all;
+  all.reserve(8);
   for (int i = 0; i < 7; ++i) {
     const std::string uri = "s3://bucket/m" + std::to_string(i);
     all.push_back(std::async(std::launch::async, [this, uri] { return memory_->fetch({.uri = uri}); }));
@@ -346,6 +348,7 @@ TEST_F(ModelMemoryTest, WhoWaitsForAFetchThatFailsGetsItsError) {
     return MemoryStoreForTest::Failure{{ErrorKind::forbidden, "403"}, 0};
   };
   std::vector<std::future<Result<ModelHold>>> all;
+  all.reserve(8);
   for (int i = 0; i < 4; ++i)
     all.push_back(std::async(std::launch::async, [&] { return memory_->fetch({.uri = "s3://bucket/m.bin"}); }));
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
