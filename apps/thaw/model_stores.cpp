@@ -34,7 +34,11 @@ Result<std::string> hub_token(const adapters::Environment& environment) {
 
 Result<StoreSettings> load_store_settings(const adapters::Environment& environment) {
   StoreSettings settings;
-  ASSIGN_OR_RETURN(settings.s3, adapters::load_s3_settings(environment));
+  if (auto s3 = adapters::load_s3_settings(environment); s3.ok()) {
+    settings.s3 = std::move(*s3);
+  } else {
+    settings.s3_problem = std::move(s3).error();
+  }
   ASSIGN_OR_RETURN(settings.hub_token, hub_token(environment));
   if (settings.hub_token.find_first_of("\r\n") != std::string::npos)
     return invalid_argument("HF_TOKEN holds a line break");
@@ -74,6 +78,7 @@ Result<std::shared_ptr<ports::ObjectStore>> ModelStores::open(const store::Model
 Result<std::shared_ptr<ports::ObjectStore>> ModelStores::make(const store::ModelUri& uri) const {
   switch (uri.scheme) {
     case store::ModelScheme::s3:
+      if (settings_.s3_problem) return *settings_.s3_problem;
       return adapters::open_s3_store(settings_.s3, uri.place, kUserAgent);
     case store::ModelScheme::https:
       return adapters::open_http_store({.base = uri.place, .user_agent = kUserAgent, .ca_file = settings_.ca_file});

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,13 +19,15 @@ namespace thaw::cli {
 
 struct StoreSettings {
   adapters::S3Settings s3;
+  // Why there are no settings of S3; whoever opens an s3: address gets it.
+  std::optional<Error> s3_problem;
   std::string hub_endpoint = "https://huggingface.co";
   std::string hub_token;
   std::string ca_file;
 };
 
 // From the environment, Amazon's two files and the Hugging Face token's file. Errors: invalid_argument names the
-// variable or file.
+// variable or file. What is wrong with S3's is kept for who uses S3.
 Result<StoreSettings> load_store_settings(const adapters::Environment& environment);
 
 // Ownership: keeps the stores it has opened, and with them their connections. Threads: any.
@@ -36,6 +39,7 @@ class ModelStores {
   // own. Before the first open().
   void add_folder(UniqueFd folder, const std::string& path);
 
+  const std::optional<Error>& s3_problem() const { return settings_.s3_problem; }
   // Not for package: addresses. Errors: invalid_argument, forbidden (a file: outside of the folders), internal.
   Result<std::shared_ptr<ports::ObjectStore>> open(const store::ModelUri& uri);
 

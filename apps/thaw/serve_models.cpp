@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "adapters/folder/folder_store.h"
+#include "base/log.h"
 #include "base/sys.h"
 
 namespace thaw::cli {
@@ -27,6 +28,7 @@ Result<std::shared_ptr<ports::ObjectStore>> open_package(control::Catalog& catal
 Result<std::unique_ptr<ModelStores>> load_model_stores(const ServeConfig& config) {
   ASSIGN_OR_RETURN(StoreSettings settings, load_store_settings(process_sources({}, {}).environment));
   auto stores = std::make_unique<ModelStores>(std::move(settings));
+  if (stores->s3_problem()) log::warn("s3_not_usable reason={}", stores->s3_problem()->message);
   for (const std::string& path : config.models) {
     auto folder = sys::open(path, O_PATH | O_DIRECTORY);
     if (!folder.ok()) return invalid_argument("models: " + folder.error().message);

@@ -66,7 +66,7 @@ from concurrent.futures import ThreadPoolExecutor
 import boto3
 
 def download(bucket, key, chunk=100 * 1024 * 1024):
-    s3 = boto3.client("s3")
+    s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
     size = s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
     fd = os.memfd_create("model")
     os.ftruncate(fd, size)
@@ -172,8 +172,8 @@ def by_boto3(python, environment, bytes_in_all):
 def by_aws(aws, environment, folder, bytes_in_all):
     target = os.path.join(folder, "copied.bin")
     began = time.perf_counter()
-    done = subprocess.run([aws, "s3", "cp", "--quiet", f"s3://models/{KEY}", target], env=environment, capture_output=True,
-                          text=True)
+    done = subprocess.run([aws, "--endpoint-url", environment["AWS_ENDPOINT_URL"], "s3", "cp", "--quiet", f"s3://models/{KEY}", target],
+                          env=environment, capture_output=True, text=True)
     took = time.perf_counter() - began
     if done.returncode != 0 or os.path.getsize(target) != bytes_in_all:
         raise harness.BenchError("aws s3 cp: " + done.stderr[-500:])

@@ -72,7 +72,7 @@ Error bad(std::string_view what) { return invalid_argument("is damaged GGUF: " +
 
 class Reader {
  public:
-  Reader(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  explicit Reader(std::span<const std::byte> bytes) : bytes_(bytes) {}
 
   template <class Number>
   Result<Number> number() {

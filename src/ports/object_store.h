@@ -43,14 +43,16 @@ struct Call {
 struct ObjectRange {
   std::string key;
   std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;
   // The ETag that the object must have; empty: any.
   std::string if_match = {};
   // The size that the object must have, where the store tells it beside a range; 0: any.
   std::uint64_t object_bytes = 0;
 };
 
-// Called with each piece of a range as it has arrived in the caller's span, in order, without gaps.
-using OnPiece = std::function<void(std::span<const std::byte>)>;
+// Takes each piece of a range as it arrives, in order, without gaps; the bytes are its until it returns. An error ends
+// the read with it.
+using PieceSink = std::function<Status(std::span<const std::byte>)>;
 
 struct ObjectPage {
   std::vector<ObjectInfo> objects;  // by key, ascending in bytes
@@ -79,10 +81,9 @@ class ObjectStore {
   virtual ~ObjectStore() = default;
 
   virtual Result<ObjectInfo> head(const std::string& key, const Call& call) = 0;
-  // Fills the whole span or fails; what on_piece has told before a failure is right all the same, so that the caller
-  // can go on behind it.
-  virtual Status read(const ObjectRange& range, std::span<std::byte> into, const OnPiece& on_piece,
-                      const Call& call) = 0;
+  // The whole range or an error. What the sink has got before an error is right all the same, so that the caller can
+  // go on behind it.
+  virtual Status read(const ObjectRange& range, const PieceSink& sink, const Call& call) = 0;
   virtual Result<ObjectPage> list(const ObjectList& list, const Call& call) = 0;
   // Stored whole or not at all; replaces. The file stays the caller's.
   virtual Result<ObjectInfo> put(const ObjectUpload& upload, const UniqueFd& file, const Call& call) = 0;

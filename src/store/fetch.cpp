@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -26,6 +27,7 @@ using std::chrono::milliseconds;
 
 // A huge page of x86-64. A page that is written in parts is cleared first, which costs as much as the writing.
 constexpr std::size_t kWriteBytes = 2 << 20;
+static_assert(kDigestPieceBytes % kWriteBytes == 0);
 
 bool is_worth_another_try(const Error& error) {
   return error.kind == ErrorKind::unavailable || error.kind == ErrorKind::timeout;
@@ -161,47 +163,43 @@ class FileInMemory {
 // the file a huge page at a time.
 class PartWriter {
  public:
-  // into: where the part's bytes arrive, from its beginning on.
-  PartWriter(FileInMemory& file, std::uint64_t offset, std::span<const std::byte> into)
-      : file_(file), offset_(offset), into_(into) {}
+  // buffer: kWriteBytes of it. offset: the part's, a multiple of them.
+  PartWriter(FileInMemory& file, std::uint64_t offset, std::uint64_t bytes, std::span<std::byte> buffer)
+      : file_(file), offset_(offset), bytes_(bytes), buffer_(buffer) {}
 
-  std::size_t filled() const { return filled_; }
+  std::uint64_t filled() const { return filled_; }
 
-  // The next bytes of `into` have arrived.
-  void take(std::size_t count) {
-    digest(into_.subspan(filled_, count));
-    filled_ += count;
-    const std::size_t whole = filled_ == into_.size() ? filled_ : filled_ / kWriteBytes * kWriteBytes;
-    if (whole == written_ || !written_well_.ok()) return;
-    written_well_ = file_.write(into_.subspan(written_, whole - written_), offset_ + written_);
-    written_ = whole;
+  Status take(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const auto piece = bytes.first(std::min(bytes.size(), buffer_.size() - waiting_));
+      std::memcpy(buffer_.data() + waiting_, piece.data(), piece.size());
+      digest(piece);
+      waiting_ += piece.size();
+      filled_ += piece.size();
+      bytes = bytes.subspan(piece.size());
+      if (waiting_ < buffer_.size() && filled_ < bytes_) continue;
+      RETURN_IF_ERROR(file_.write(buffer_.first(waiting_), offset_ + filled_ - waiting_));
+      waiting_ = 0;
+    }
+    return {};
   }
 
-  const Status& status() const { return written_well_; }
-
  private:
-  void digest(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const std::uint64_t position = offset_ + digested_;
-      const std::uint64_t room = kDigestPieceBytes - position % kDigestPieceBytes;
-      const auto piece = bytes.first(std::min<std::uint64_t>(bytes.size(), room));
-      hash_.update(piece);
-      digested_ += piece.size();
-      bytes = bytes.subspan(piece.size());
-      const std::uint64_t end = offset_ + digested_;
-      if (end % kDigestPieceBytes != 0 && end != file_.file().object.bytes) continue;
-      file_.set_piece((end - 1) / kDigestPieceBytes, hash_.finish());
-      hash_ = Sha256();
-    }
+  // The piece ends at or before a border of digests, because buffers end there.
+  void digest(std::span<const std::byte> piece) {
+    hash_.update(piece);
+    const std::uint64_t end = offset_ + filled_ + piece.size();
+    if (end % kDigestPieceBytes != 0 && end != file_.file().object.bytes) return;
+    file_.set_piece((end - 1) / kDigestPieceBytes, hash_.finish());
+    hash_ = Sha256();
   }
 
   FileInMemory& file_;
   const std::uint64_t offset_;
-  const std::span<const std::byte> into_;
-  std::size_t filled_ = 0;
-  std::size_t digested_ = 0;
-  std::size_t written_ = 0;
-  Status written_well_;
+  const std::uint64_t bytes_;
+  const std::span<std::byte> buffer_;
+  std::size_t waiting_ = 0;  // in the buffer, not yet written
+  std::uint64_t filled_ = 0;
   Sha256 hash_;
 };
 
@@ -230,11 +228,9 @@ class Fetch {
 
  private:
   void work() {
-    std::vector<std::byte> buffer;
+    std::vector<std::byte> buffer(kWriteBytes);
     for (std::size_t index; !state_.stop && (index = next_.fetch_add(1)) < parts_.size();) {
-      const Part& part = parts_[index];
-      if (buffer.size() < part.bytes) buffer.resize(part.bytes);
-      Status done = fetch(part, std::span(buffer).first(part.bytes));
+      Status done = fetch(parts_[index], buffer);
       if (done.ok()) continue;
       const std::lock_guard lock(mutex_);
       // Once it is stopped from outside, what fails is a consequence.
@@ -244,19 +240,18 @@ class Fetch {
     }
   }
 
-  Status fetch(const Part& part, std::span<std::byte> into) {
+  Status fetch(const Part& part, std::span<std::byte> buffer) {
     const ports::ObjectInfo& object = part.file->file().object;
-    PartWriter writer(*part.file, part.offset, into);
-    const ports::OnPiece on_piece = [&](std::span<const std::byte> piece) {
-      writer.take(piece.size());
+    PartWriter writer(*part.file, part.offset, part.bytes, buffer);
+    const ports::PieceSink sink = [&](std::span<const std::byte> piece) {
       state_.bytes += piece.size();
+      return writer.take(piece);
     };
     unsigned in_a_row = 0;
     for (unsigned failures = 0; writer.filled() < part.bytes;) {
-      const std::size_t before = writer.filled();
-      const ports::ObjectRange range{object.key, part.offset + before, object.etag, object.bytes};
-      Status read = store_.read(range, into.subspan(before), on_piece, call_of(limits_, state_));
-      RETURN_IF_ERROR(writer.status());
+      const std::uint64_t before = writer.filled();
+      const ports::ObjectRange range{object.key, part.offset + before, part.bytes - before, object.etag, object.bytes};
+      Status read = store_.read(range, sink, call_of(limits_, state_));
       if (read.ok()) break;
       if (!is_worth_another_try(read.error()) || state_.stop) return read;
       ++failures;
@@ -318,6 +313,7 @@ Result<std::string> fetch_files(ports::ObjectStore& store, const std::vector<Fil
   Fetch fetch(store, limits, state);
   RETURN_IF_ERROR(fetch.run(std::move(parts)));
   std::vector<FileInMemory*> by_path;
+  by_path.reserve(made.size());
   for (const auto& file : made) by_path.push_back(file.get());
   std::sort(by_path.begin(), by_path.end(),
             [](const FileInMemory* a, const FileInMemory* b) { return a->file().path < b->file().path; });

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
+
 #include <functional>
 #include <map>
 #include <mutex>
@@ -46,24 +46,23 @@ class MemoryStoreForTest : public ports::ObjectStore {
     return info(key);
   }
 
-  Status read(const ports::ObjectRange& range, std::span<std::byte> into, const ports::OnPiece& on_piece,
-              const ports::Call& call) override {
+  Status read(const ports::ObjectRange& range, const ports::PieceSink& sink, const ports::Call& call) override {
     const unsigned number = reads++;
     const auto failure = on_read ? on_read(range, number) : std::nullopt;
     if (call.is_cancelled()) return Error{ErrorKind::unavailable, "cancelled", "Fetch.Cancelled"};
-    std::span<std::byte> rest = into;
+    std::string bytes;
     {
       const std::lock_guard lock(mutex_);
       ASSIGN_OR_RETURN(const ports::ObjectInfo there, info(range.key));
       if (!range.if_match.empty() && range.if_match != there.etag) return Error{ErrorKind::conflict, "changed"};
-      if (range.offset + into.size() > there.bytes) return Error{ErrorKind::conflict, "shorter"};
-      if (failure) rest = into.first(std::min(failure->give_first, into.size()));
-      std::memcpy(rest.data(), objects_[range.key].contents.data() + range.offset, rest.size());
+      if (range.offset + range.bytes > there.bytes) return Error{ErrorKind::conflict, "shorter"};
+      const std::uint64_t count = failure ? std::min<std::uint64_t>(failure->give_first, range.bytes) : range.bytes;
+      bytes = objects_[range.key].contents.substr(range.offset, count);
     }
     // In pieces that fit no page and no digest's border.
-    while (!rest.empty()) {
+    for (auto rest = std::as_bytes(std::span(bytes)); !rest.empty();) {
       const auto piece = rest.first(std::min<std::size_t>(rest.size(), 100003));
-      if (on_piece) on_piece(piece);
+      RETURN_IF_ERROR(sink(piece));
       rest = rest.subspan(piece.size());
     }
     if (failure) return failure->error;

@@ -28,6 +28,8 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kFailuresShownMax = 64;
+// Others wait. Each has buffers of 2.5 MB for every connection.
+constexpr unsigned kFetchesAtOnceMax = 4;
 constexpr std::uint64_t kPageBytes = 4096;
 
 struct Entry {
@@ -69,6 +71,7 @@ struct State {
   std::map<std::string, std::shared_ptr<Fetching>> fetching;  // by uri
   std::deque<Failure> failures;                               // of the last tries, oldest first
   unsigned callers = 0;                                       // inside fetch()
+  unsigned running = 0;                                       // fetches
   bool closing = false;
 };
 
@@ -97,6 +100,7 @@ class FolderModelMemory : public ModelMemory {
     std::unique_lock lock(state_->mutex);
     state_->closing = true;
     for (auto& [uri, fetching] : state_->fetching) fetching->state.stop = true;
+    state_->changed.notify_all();
     state_->changed.wait(lock, [&] { return state_->callers == 0; });
   }
 
@@ -267,7 +271,17 @@ Result<Got> FolderModelMemory::fetch_now(const ModelUri& uri, Fetching& fetching
                                            " MB do not fit into the memory for models and environments "
                                            "(memory_max_mb)"};
   }
+  {
+    std::unique_lock lock(state_->mutex);
+    state_->changed.wait(lock, [&] { return state_->running < kFetchesAtOnceMax || fetching.state.stop; });
+    ++state_->running;
+  }
   auto brought = bring(uri, *store, plan, fetching);
+  {
+    const std::lock_guard lock(state_->mutex);
+    --state_->running;
+    state_->changed.notify_all();
+  }
   if (!brought.ok()) options_.budget.give_back(plan.memory_bytes);
   return brought;
 }
@@ -409,6 +423,7 @@ Status FolderModelMemory::remove(const std::string& uri_or_id) {
     known = std::erase_if(state_->failures, [&](const Failure& failure) { return failure.uri == uri_or_id; }) > 0;
     if (const auto at = state_->fetching.find(uri_or_id); at != state_->fetching.end()) {
       at->second->state.stop = true;
+      state_->changed.notify_all();
       known = true;
     }
     for (const auto& [id, entry] : state_->entries) {

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <set>
 #include <thread>
 
 #include "base/digest/sha256.h"
@@ -291,6 +292,7 @@ TEST_F(ModelMemoryTest, CallersAtTheSameTimeShareOneFetch) {
     return std::nullopt;
   };
   std::vector<std::future<Result<ModelHold>>> all;
+  all.reserve(8);
   for (int i = 0; i < 8; ++i)
     all.push_back(std::async(std::launch::async, [&] { return memory_->fetch({.uri = "s3://bucket/m.bin"}); }));
   std::vector<ModelHold> holds;
@@ -309,6 +311,35 @@ TEST_F(ModelMemoryTest, CallersAtTheSameTimeShareOneFetch) {
   expect_nothing_left();
 }
 
+TEST_F(ModelMemoryTest, FourFetchesRunAtATimeAndTheOthersWait) {
+  std::mutex mutex;
+  std::set<std::string> seen;
+  std::atomic<bool> go{false};
+  for (int i = 0; i < 7; ++i) store_->set("m" + std::to_string(i), {pattern(1000)});
+  store_->on_read = [&](const ports::ObjectRange& range, unsigned) -> std::optional<MemoryStoreForTest::Failure> {
+    {
+      const std::lock_guard lock(mutex);
+      seen.insert(range.key);
+    }
+    while (!go) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return std::nullopt;
+  };
+  std::vector<std::future<Result<ModelHold>>> all;
+  all.reserve(8);
+  for (int i = 0; i < 7; ++i) {
+    const std::string uri = "s3://bucket/m" + std::to_string(i);
+    all.push_back(std::async(std::launch::async, [this, uri] { return memory_->fetch({.uri = uri}); }));
+  }
+  while (store_->reads < 4 || store_->heads < 7) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  {
+    const std::lock_guard lock(mutex);
+    EXPECT_THAT(seen, SizeIs(4));
+  }
+  go = true;
+  for (auto& one : all) EXPECT_TRUE(one.get().ok());
+}
+
 TEST_F(ModelMemoryTest, WhoWaitsForAFetchThatFailsGetsItsError) {
   store_->set("m.bin", {pattern(1000)});
   std::atomic<bool> go{false};
@@ -317,6 +348,7 @@ TEST_F(ModelMemoryTest, WhoWaitsForAFetchThatFailsGetsItsError) {
     return MemoryStoreForTest::Failure{{ErrorKind::forbidden, "403"}, 0};
   };
   std::vector<std::future<Result<ModelHold>>> all;
+  all.reserve(8);
   for (int i = 0; i < 4; ++i)
     all.push_back(std::async(std::launch::async, [&] { return memory_->fetch({.uri = "s3://bucket/m.bin"}); }));
   std::this_thread::sleep_for(std::chrono::milliseconds(50));

@@ -2,6 +2,7 @@
 from the web, and from the daemon's own folder."""
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -365,6 +366,17 @@ def test_credentials_come_from_the_shared_file_that_only_root_may_read(server, t
         daemon.close()
 
 
+def test_a_broken_profile_stops_no_daemon_and_is_named_by_who_needs_it(server, tmp_path):
+    daemon = ModelsDaemon({"AWS_PROFILE": "nobody"})
+    try:
+        daemon.start().assert_refused("s3://models/m.bin", "AWS_PROFILE", "nobody")
+        (tmp_path / "m.bin").write_bytes(b"x")
+        assert daemon.run("models", "push", tmp_path / "m.bin").returncode == 0
+        assert daemon.pull("file:m.bin").returncode == 0
+    finally:
+        daemon.close()
+
+
 def test_a_model_larger_than_the_memory_is_not_begun(models, server):
     server.put("models/m.bin", bytes(310 << 20))
     models.assert_refused("s3://models/m.bin", "memory_max_mb")
@@ -660,3 +672,75 @@ def test_push_pull_and_errors_with_a_server_of_others(s3_server, tmp_path):
         assert done.returncode == 1 and expected in done.stderr, done.stderr
     finally:
         daemon.close()
+
+
+# ---- Credentials that end
+
+
+class MetadataServer(ObjectServer):
+    """An instance's metadata service, version 2, and a container's: keys that end in ten minutes, told apart by number."""
+
+    def __init__(self):
+        super().__init__()
+        self.given = 0
+        self.misbehave = self.serve
+        self.server.RequestHandlerClass.do_PUT = self.server.RequestHandlerClass.do_GET
+
+    def serve(self, handler, name):
+        if handler.command == "PUT" and name == "latest/api/token":
+            body = b"the-token" if handler.headers.get("X-aws-ec2-metadata-token-ttl-seconds") else b""
+        elif name == "container" and handler.headers.get("Authorization") == "container-token":
+            body = self.keys()
+        elif handler.headers.get("X-aws-ec2-metadata-token") != "the-token":
+            return self.error(handler, 401, "Unauthorized") or True
+        elif name == "latest/meta-data/iam/security-credentials/":
+            body = b"the-role"
+        elif name == "latest/meta-data/iam/security-credentials/the-role":
+            body = self.keys()
+        else:
+            return self.error(handler, 404, "NotFound") or True
+        return self.send(handler, 200, body, {}) or True
+
+    def keys(self):
+        self.given += 1
+        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 600))
+        return json.dumps(
+            {"AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY, "Token": f"session-{self.given}", "Expiration": ends}
+        ).encode()
+
+
+@pytest.mark.parametrize("kind", ["instance", "container"])
+def test_credentials_of_a_machine_are_asked_for_and_renewed_when_refused(server, kind):
+    server.objects.clear()
+    server.requests.clear()
+    server.put("models/m.bin", BIG)
+    metadata = MetadataServer()
+    refused = []
+
+    def misbehave(handler, name):
+        """The first session has ended earlier than it said."""
+        if handler.headers.get("x-amz-security-token") == "session-1" and name == "models/m.bin" and handler.command == "GET":
+            refused.append(name)
+            server.error(handler, 403, "ExpiredToken")
+            return True
+        return False
+
+    server.misbehave = misbehave
+    variables = {"AWS_ENDPOINT_URL_S3": server.url, "AWS_EC2_METADATA_DISABLED": "false"}
+    if kind == "instance":
+        variables["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = metadata.url
+    else:
+        variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = metadata.url + "/container"
+        variables["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = "container-token"
+    daemon = ModelsDaemon(variables)
+    try:
+        done = daemon.start().pull("s3://models/m.bin")
+        assert done.returncode == 0, done.stderr
+        assert refused
+        assert metadata.given == 2, "those that were refused side by side asked once"
+        tokens = {fields.get("x-amz-security-token") for _, path, fields in server.requests if path == "/models/m.bin"}
+        assert tokens == {"session-1", "session-2"}
+    finally:
+        server.misbehave = None
+        daemon.close()
+        metadata.close()

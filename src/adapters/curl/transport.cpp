@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+
 #include <limits>
 #include <optional>
 
@@ -24,12 +24,12 @@ struct Exchange {
   const ports::Call& call;
   HttpAnswer answer;
   std::size_t head_bytes = 0;
-  std::size_t filled = 0;
+  std::uint64_t received = 0;
   std::uint64_t sent = 0;
   bool head_checked = false;
   Status failed = {};
 
-  bool into_span() const { return !request.into.empty() && (answer.status == 200 || answer.status == 206); }
+  bool into_sink() const { return request.sink != nullptr && (answer.status == 200 || answer.status == 206); }
 };
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
@@ -64,29 +64,24 @@ std::size_t on_header(const char* data, std::size_t, std::size_t count, void* co
   return count;
 }
 
-std::size_t into_span(Exchange& exchange, const char* data, std::size_t count) {
+std::size_t into_sink(Exchange& exchange, const char* data, std::size_t count) {
   if (!exchange.head_checked) {
     exchange.head_checked = true;
     if (exchange.request.check_head)
       exchange.failed = exchange.request.check_head(exchange.answer.status, exchange.answer.fields);
     if (!exchange.failed.ok()) return 0;
   }
-  const std::span<std::byte> rest = exchange.request.into.subspan(exchange.filled);
-  const std::size_t fits = std::min(count, rest.size());
-  std::memcpy(rest.data(), data, fits);
-  exchange.filled += fits;
-  if (exchange.request.on_piece != nullptr && *exchange.request.on_piece)
-    (*exchange.request.on_piece)(rest.first(fits));
-  if (fits < count) {
+  const std::size_t fits = std::min<std::uint64_t>(count, exchange.request.sink_bytes - exchange.received);
+  exchange.received += fits;
+  if (fits > 0) exchange.failed = (*exchange.request.sink)(std::as_bytes(std::span(data, fits)));
+  if (exchange.failed.ok() && fits < count)
     exchange.failed = Error{ErrorKind::unavailable, "the server sent more bytes than it was asked for"};
-    return 0;
-  }
-  return count;
+  return exchange.failed.ok() ? count : 0;
 }
 
 std::size_t on_body(const char* data, std::size_t, std::size_t count, void* context) {
   auto& exchange = *static_cast<Exchange*>(context);
-  if (exchange.into_span()) return into_span(exchange, data, count);
+  if (exchange.into_sink()) return into_sink(exchange, data, count);
   if (exchange.answer.body.size() + count > exchange.request.collect_bytes_max) {
     exchange.failed = Error{ErrorKind::too_large, "the server's answer is larger than " +
                                                       std::to_string(exchange.request.collect_bytes_max) + " bytes"};
@@ -230,10 +225,10 @@ Status finish(Exchange& exchange, CURLcode code, const char* detail, bool deadli
   if (code == CURLE_OPERATION_TIMEDOUT && deadline_passed)
     return Error{ErrorKind::timeout, "the time for this request is over"};
   if (code != CURLE_OK) return transfer_error(code, detail, exchange.request.url);
-  if (!exchange.into_span()) return {};
+  if (!exchange.into_sink()) return {};
   if (!exchange.head_checked && exchange.request.check_head)
     RETURN_IF_ERROR(exchange.request.check_head(exchange.answer.status, exchange.answer.fields));
-  if (exchange.filled < exchange.request.into.size())
+  if (exchange.received < exchange.request.sink_bytes)
     return Error{ErrorKind::unavailable, "the server sent fewer bytes than it was asked for"};
   return {};
 }
@@ -339,7 +334,8 @@ std::string encode(std::string_view text, std::string_view kept) {
 
 }  // namespace
 
-Status check_range(int status, const HttpFields& fields, const ports::ObjectRange& range, std::uint64_t count) {
+Status check_range(int status, const HttpFields& fields, const ports::ObjectRange& range) {
+  const std::uint64_t count = range.bytes;
   if (status == 200) {
     // The whole object: right only when that is what was asked for.
     const auto length = number(find_field(fields, "content-length"));

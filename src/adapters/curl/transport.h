@@ -35,11 +35,11 @@ struct HttpRequest {
   std::uint64_t body_offset = 0;
   std::uint64_t body_bytes = 0;
   std::function<void(std::uint64_t)> on_sent = {};
-  // A 200 or 206 fills this span (all of it, not a byte more), and on_piece hears of each piece; the answer's body
-  // stays empty. Any other status, and any answer without a span, is collected up to collect_bytes_max.
-  std::span<std::byte> into = {};
-  const ports::OnPiece* on_piece = nullptr;
-  // Looks at the head of a 200 or 206 before its body goes into the span.
+  // Takes the body of a 200 or 206, which must have sink_bytes, not one more; the answer's body stays empty. Any other
+  // status, and any answer without a sink, is collected up to collect_bytes_max.
+  const ports::PieceSink* sink = nullptr;
+  std::uint64_t sink_bytes = 0;
+  // Looks at the head of a 200 or 206 before its body goes into the sink.
   std::function<Status(int status, const HttpFields& fields)> check_head = {};
   std::size_t collect_bytes_max = 1 << 20;
   // False for addresses of the machine's own network, which no proxy reaches.
@@ -60,9 +60,9 @@ std::string_view find_field(const HttpFields& fields, std::string_view lower_cas
 
 // Ownership: keeps connections alive between exchanges; each goes to one thread at a time.
 // Threads: perform() from any, at the same time.
-// Errors: unavailable (name, connection, broken off, stalled, cancelled), timeout (the deadline), forbidden (the
-// server's certificate is not trusted), conflict (a body that is not of the span's size), too_large (head or body).
-// An answer of any status is no error.
+// Errors: unavailable (name, connection, broken off, stalled, cancelled, a body of another size than sink_bytes, a head
+// that is too large), timeout (the deadline), forbidden (the server's certificate is not trusted), too_large (a
+// collected body), and the sink's own. An answer of any status is no error.
 class Transport {
  public:
   struct Options {
@@ -89,7 +89,7 @@ Error status_error(int status, std::string_view what, std::string_view detail);
 
 // Checks a 200 or 206 against the asked range; total_bytes 0: not known. Errors: unavailable for an answer that does
 // not fit what was asked (a broken server or proxy), conflict when the object's size is another.
-Status check_range(int status, const HttpFields& fields, const ports::ObjectRange& range, std::uint64_t count);
+Status check_range(int status, const HttpFields& fields, const ports::ObjectRange& range);
 
 // Whether the answer's ETag is that of the range's if_match; servers that do not know If-Match are found out by it.
 // Errors: conflict.

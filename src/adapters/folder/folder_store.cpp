@@ -75,24 +75,23 @@ class FolderStore : public ports::ObjectStore {
     return std::move(opened.info);
   }
 
-  Status read(const ports::ObjectRange& range, std::span<std::byte> into, const ports::OnPiece& on_piece,
-              const ports::Call& call) override {
+  Status read(const ports::ObjectRange& range, const ports::PieceSink& sink, const ports::Call& call) override {
     ASSIGN_OR_RETURN(const Opened opened, open_object(range.key));
     if (!range.if_match.empty() && range.if_match != opened.info.etag)
       return Error{ErrorKind::conflict, "'" + range.key + "' has changed meanwhile"};
-    for (std::size_t filled = 0; filled < into.size();) {
+    std::vector<std::byte> piece(std::min<std::uint64_t>(range.bytes, kPieceBytes));
+    for (std::uint64_t done = 0; done < range.bytes;) {
       if (call.is_cancelled()) return Error{ErrorKind::unavailable, "cancelled", "Fetch.Cancelled"};
       if (std::chrono::steady_clock::now() >= call.deadline)
         return Error{ErrorKind::timeout, "the time for this request is over"};
-      const std::span<std::byte> piece = into.subspan(filled, std::min(into.size() - filled, kPieceBytes));
-      const ssize_t got =
-          ::pread(opened.fd.get(), piece.data(), piece.size(), static_cast<off_t>(range.offset + filled));
+      const std::size_t count = std::min<std::uint64_t>(range.bytes - done, piece.size());
+      const ssize_t got = ::pread(opened.fd.get(), piece.data(), count, static_cast<off_t>(range.offset + done));
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) return sys::errno_error("'" + range.key + "'");
       if (got == 0)
         return Error{ErrorKind::conflict, "'" + range.key + "' is shorter than the range that was asked for"};
-      if (on_piece) on_piece(piece.first(static_cast<std::size_t>(got)));
-      filled += static_cast<std::size_t>(got);
+      RETURN_IF_ERROR(sink(std::span(piece).first(static_cast<std::size_t>(got))));
+      done += static_cast<std::uint64_t>(got);
     }
     return {};
   }
@@ -242,11 +241,10 @@ class PrefixedStore : public ports::ObjectStore {
     info.key = key;
     return info;
   }
-  Status read(const ports::ObjectRange& range, std::span<std::byte> into, const ports::OnPiece& on_piece,
-              const ports::Call& call) override {
+  Status read(const ports::ObjectRange& range, const ports::PieceSink& sink, const ports::Call& call) override {
     ports::ObjectRange below = range;
     ASSIGN_OR_RETURN(below.key, relative(range.key));
-    return store_->read(below, into, on_piece, call);
+    return store_->read(below, sink, call);
   }
   Result<ports::ObjectPage> list(const ports::ObjectList& list, const ports::Call& call) override {
     ports::ObjectList below = list;

@@ -62,19 +62,18 @@ class HttpStore : public ports::ObjectStore {
     return ports::ObjectInfo{key, *bytes, std::string(followed.answer.field("etag")), followed.linked_sha256};
   }
 
-  Status read(const ports::ObjectRange& range, std::span<std::byte> into, const ports::OnPiece& on_piece,
-              const ports::Call& call) override {
+  Status read(const ports::ObjectRange& range, const ports::PieceSink& sink, const ports::Call& call) override {
     RETURN_IF_ERROR(check_key(range.key));
-    if (into.empty()) return {};
+    if (range.bytes == 0) return {};
     HttpRequest request;
-    request.into = into;
-    request.on_piece = &on_piece;
+    request.sink = &sink;
+    request.sink_bytes = range.bytes;
     request.check_head = [&](int status, const HttpFields& fields) -> Status {
       RETURN_IF_ERROR(check_etag(fields, range));
-      return check_range(status, fields, range, into.size());
+      return check_range(status, fields, range);
     };
     request.fields.emplace_back(
-        "Range", "bytes=" + std::to_string(range.offset) + "-" + std::to_string(range.offset + into.size() - 1));
+        "Range", "bytes=" + std::to_string(range.offset) + "-" + std::to_string(range.offset + range.bytes - 1));
     // A weak ETag never matches in If-Match (RFC 9110, section 13.1.1); check_etag() looks at it instead.
     if (!range.if_match.empty() && !range.if_match.starts_with("W/"))
       request.fields.emplace_back("If-Match", range.if_match);
@@ -156,10 +155,11 @@ class HttpStore : public ports::ObjectStore {
   // For servers that do not know HEAD: the first byte's Content-Range tells the size.
   Result<ports::ObjectInfo> head_by_range(const std::string& key, const ports::Call& call) {
     HttpRequest request;
-    std::byte first{};
+    const ports::PieceSink no_one = [](std::span<const std::byte>) { return Status(); };
     ports::ObjectInfo info{key, 0, "", ""};
     std::optional<std::uint64_t> bytes;
-    request.into = std::span(&first, 1);
+    request.sink = &no_one;
+    request.sink_bytes = 1;
     request.fields.emplace_back("Range", "bytes=0-0");
     request.check_head = [&](int status, const HttpFields& fields) -> Status {
       const std::string_view range = find_field(fields, "content-range");

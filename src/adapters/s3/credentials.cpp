@@ -56,11 +56,12 @@ Result<std::optional<Credentials>> CredentialProvider::get(const ports::Call& ca
   return held_;
 }
 
-bool CredentialProvider::renew() {
+bool CredentialProvider::renew(const Credentials& refused) {
   if (settings_.credentials) return false;
   const std::lock_guard lock(mutex_);
   if (!held_) return false;
-  good_until_ = {};
+  // Others may have asked already: the ranges of a fetch are refused side by side.
+  if (held_->session_token == refused.session_token) good_until_ = {};
   return true;
 }
 

@@ -18,8 +18,8 @@ class CredentialProvider {
 
   // Nothing: there are none, and requests go out unsigned, for public buckets. Errors: unavailable, forbidden.
   Result<std::optional<Credentials>> get(const ports::Call& call);
-  // The store has refused these: the next get() asks anew. False where that cannot help.
-  bool renew();
+  // The store has refused these: the next get() gives others. False where there are none to be had.
+  bool renew(const Credentials& refused);
 
  private:
   using Clock = std::chrono::system_clock;

@@ -113,20 +113,19 @@ class S3Store : public ports::ObjectStore {
     return info_of(answer, key);
   }
 
-  Status read(const ports::ObjectRange& range, std::span<std::byte> into, const ports::OnPiece& on_piece,
-              const ports::Call& call) override {
+  Status read(const ports::ObjectRange& range, const ports::PieceSink& sink, const ports::Call& call) override {
     RETURN_IF_ERROR(check_key(range.key));
-    if (into.empty()) return {};
+    if (range.bytes == 0) return {};
     HttpRequest request;
-    request.into = into;
-    request.on_piece = &on_piece;
+    request.sink = &sink;
+    request.sink_bytes = range.bytes;
     request.check_head = [&](int status, const HttpFields& fields) -> Status {
       RETURN_IF_ERROR(check_etag(fields, range));
-      return check_range(status, fields, range, into.size());
+      return check_range(status, fields, range);
     };
     Operation operation{.key = range.key};
     operation.fields.emplace_back(
-        "range", "bytes=" + std::to_string(range.offset) + "-" + std::to_string(range.offset + into.size() - 1));
+        "range", "bytes=" + std::to_string(range.offset) + "-" + std::to_string(range.offset + range.bytes - 1));
     if (!range.if_match.empty()) operation.fields.emplace_back("if-match", range.if_match);
     ASSIGN_OR_RETURN(const HttpAnswer answer, perform(operation, request, call));
     if (answer.status != 200 && answer.status != 206) return error_of(answer, range.key);
@@ -214,7 +213,7 @@ class S3Store : public ports::ObjectStore {
   // Signs and sends. Once more where that helps: with new credentials, or for the region that the bucket is in.
   Result<HttpAnswer> perform(const Operation& operation, HttpRequest& request, const ports::Call& call) {
     for (bool again = false;; again = true) {
-      RETURN_IF_ERROR(prepare(operation, request, call));
+      ASSIGN_OR_RETURN(const auto credentials, prepare(operation, request, call));
       ASSIGN_OR_RETURN(HttpAnswer answer, transport_.perform(request, call));
       if (again || answer.status < 300) return answer;
       const std::string_view elsewhere = answer.field("x-amz-bucket-region");
@@ -224,11 +223,13 @@ class S3Store : public ports::ObjectStore {
         continue;
       }
       const bool expired = parse_error(answer.body).code == "ExpiredToken";
-      if (!expired || !credentials_.renew()) return answer;
+      if (!expired || !credentials || !credentials_.renew(*credentials)) return answer;
     }
   }
 
-  Status prepare(const Operation& operation, HttpRequest& request, const ports::Call& call) {
+  // The credentials that it is signed with; nothing where there are none.
+  Result<std::optional<Credentials>> prepare(const Operation& operation, HttpRequest& request,
+                                             const ports::Call& call) {
     const std::string in_region = region();
     const std::string endpoint =
         settings_.endpoint.empty() ? "https://s3." + in_region + ".amazonaws.com" : settings_.endpoint;
@@ -242,12 +243,12 @@ class S3Store : public ports::ObjectStore {
     to_sign.query = operation.query;
     to_sign.fields = operation.fields;
     to_sign.payload_sha256 = operation.payload_sha256;
-    ASSIGN_OR_RETURN(const std::optional<Credentials> credentials, credentials_.get(call));
+    ASSIGN_OR_RETURN(std::optional<Credentials> credentials, credentials_.get(call));
     request.fields = credentials ? sign(to_sign, *credentials, in_region, amazon_time()) : operation.fields;
     request.method = operation.method;
     request.url = endpoint.substr(0, host_at) + to_sign.host + to_sign.path;
     if (!operation.query.empty()) request.url += "?" + canonical_query(operation.query);
-    return {};
+    return credentials;
   }
 
   Result<ports::ObjectInfo> put_in_parts(const ports::ObjectUpload& upload, const UniqueFd& file,

@@ -38,7 +38,7 @@ Result<std::map<std::string, Section>> read_ini(const std::string& path) {
 }
 
 std::string file_of(const Environment& environment, const std::string& variable, const std::string& name) {
-  if (const std::string given = value_of(environment, variable); !given.empty()) return given;
+  if (std::string given = value_of(environment, variable); !given.empty()) return given;
   const std::string home = value_of(environment, "HOME");
   return home.empty() ? "" : home + "/.aws/" + name;
 }
