@@ -149,9 +149,11 @@ class Bare:
 
 
 def request_bytes(prefix, text, tokens):
+    """Without the prompts that a slot still has: a warm server would have a part of this one, and less to do than one
+    that has just been restored."""
     body = json.dumps({
         "model": "chat", "messages": [{"role": "user", "content": text}], "max_tokens": tokens, "temperature": 0,
-        "stream": True, "stream_options": {"include_usage": True}, "cache_prompt": True,
+        "stream": True, "stream_options": {"include_usage": True}, "cache_prompt": False,
     }).encode()
     return (f"POST {prefix}/v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
@@ -203,7 +205,7 @@ def ask(port, prefix, text, tokens, began=None):
 
 
 def prompt(number, words=12):
-    """A text of its own for each number, so that no earlier answer is reused."""
+    """A text of its own for each number; of as many tokens for all that have as many digits."""
     return f"Question {number}: " + (WORDS * (1 + words // 20))[:words * 5]
 
 

@@ -40,6 +40,7 @@ PARTS = ("first", "speed", "memory")
 STREAMS = (1, 4)
 ENVIRONMENTS = (1, 4)
 TWO_CORES_MB = 3538
+SETTLE_S = 0.3  # from the end of the last environment: what it was made of is cleared then
 AGREE_LEAST = 0.9  # of the questions, how many get the same first character by every way
 
 
@@ -107,6 +108,7 @@ class FirstToken:
     def from_zero(self, prefix):
         daemon = self.function.daemon
         ways.wait_for_zero(daemon)
+        time.sleep(SETTLE_S)
         self.log.skip()
         one = self.function.ask(prefix, self.number)
         one.update(self.log.start())
@@ -117,8 +119,8 @@ class FirstToken:
     def restore(self):
         one = self.from_zero(self.function.version)
         # The first answer after a start still touches memory for the first time; the one after that is a warm one.
-        self.function.ask(self.function.version, f"{self.number}a")
-        self.samples["warm"].append(self.function.ask(self.function.version, f"{self.number}b"))
+        self.function.ask(self.function.version, 3000 + self.number)
+        self.samples["warm"].append(self.function.ask(self.function.version, 6000 + self.number))
         return one
 
     def init(self):
@@ -147,12 +149,13 @@ class FirstToken:
 
     def run(self, counts):
         rounds = max(counts.values())
-        for self.number in range(rounds):
+        for index in range(rounds):
+            self.number = 1000 + index  # as many digits for all, and as many tokens
             for way in self.WAYS:
-                if self.number * counts[way] // rounds != (self.number + 1) * counts[way] // rounds:
+                if index * counts[way] // rounds != (index + 1) * counts[way] // rounds:
                     self.samples[way].append(getattr(self, way)() | {"number": self.number})
             if sys.stderr.isatty():
-                print(f"\rfirst token: {self.number + 1} of {rounds} rounds    ", end="", file=sys.stderr)
+                print(f"\rfirst token: {index + 1} of {rounds} rounds    ", end="", file=sys.stderr)
         if sys.stderr.isatty():
             print("\r\x1b[K", end="", file=sys.stderr)
         self.check_texts()

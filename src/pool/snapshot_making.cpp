@@ -91,7 +91,7 @@ http::Task<std::optional<MakingFailure>> Making::initialise(const std::shared_pt
                                                             MakingOutcome& outcome) {
   if (const Status ready = co_await workshop_->wait_until_ready(environment, loop_); !ready.ok())
     co_return MakingFailure{MakingStage::init, ready.error()};
-  if (const Status warm = co_await warm_up(environment, "warm-up"); !warm.ok())
+  if (const Status warm = co_await warm_up(environment, warm_up_requests(workshop_->config()), "warm-up"); !warm.ok())
     co_return MakingFailure{MakingStage::warm_up, warm.error()};
   if (const Status told = co_await before_snapshot(environment); !told.ok())
     co_return MakingFailure{MakingStage::hook, told.error()};
@@ -150,12 +150,16 @@ http::Task<> Making::order_pages(MakingOutcome& outcome) {
 http::Task<Status> Making::answer_as_clone(const std::shared_ptr<Environment>& clone) {
   if (Status told = co_await workshop_->after_restore(clone, loop_); !told.ok()) co_return told;
   if (Status ready = co_await workshop_->wait_until_ready(clone, loop_); !ready.ok()) co_return ready;
-  co_return co_await warm_up(clone, "trial restore, warm-up");
+  // What an engine is asked once for each of its slots, a client asks once: the clone's working set is to be that of
+  // one.
+  std::vector<model::WarmUpRequest> requests = warm_up_requests(workshop_->config());
+  if (workshop_->config().warm_up.empty() && requests.size() > 1) requests.erase(requests.begin(), requests.end() - 1);
+  co_return co_await warm_up(clone, std::move(requests), "trial restore, warm-up");
 }
 
-http::Task<Status> Making::warm_up(const std::shared_ptr<Environment>& environment, const std::string& step) {
+http::Task<Status> Making::warm_up(const std::shared_ptr<Environment>& environment,
+                                   std::vector<model::WarmUpRequest> requests, const std::string& step) {
   const model::FunctionConfig& config = workshop_->config();
-  const std::vector<model::WarmUpRequest> requests = warm_up_requests(config);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const model::WarmUpRequest& request = requests[i];
     at_step_(step + " request " + std::to_string(i + 1) + " of " + std::to_string(requests.size()));

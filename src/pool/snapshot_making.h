@@ -54,7 +54,8 @@ class Making {
   http::Task<Status> try_image(MakingOutcome& outcome);
   http::Task<> order_pages(MakingOutcome& outcome);
   http::Task<Status> answer_as_clone(const std::shared_ptr<Environment>& clone);
-  http::Task<Status> warm_up(const std::shared_ptr<Environment>& environment, const std::string& step);
+  http::Task<Status> warm_up(const std::shared_ptr<Environment>& environment,
+                             std::vector<model::WarmUpRequest> requests, const std::string& step);
   http::Task<Status> before_snapshot(const std::shared_ptr<Environment>& environment);
 
   const std::shared_ptr<FunctionPool> workshop_;

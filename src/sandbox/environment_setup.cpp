@@ -338,7 +338,7 @@ void Setup::restore() {
   const auto share_memory = [this](const UniqueFd& userfault, std::string_view message) {
     std::string bytes(reinterpret_cast<const char*>(&kReportMemory), sizeof(kReportMemory));
     bytes += message;
-    const int fds[] = {userfault.get(), working_set_.get()};
+    const int fds[] = {userfault.get(), working_set_.get(), image_.get()};
     return send_message(placed_report_, bytes, fds, Wait::yes);
   };
   plan_.images.become({.image = image_,

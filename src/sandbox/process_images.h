@@ -30,6 +30,7 @@ struct ImageRestore {
   std::span<const sock_filter> filter;
 };
 inline constexpr std::size_t kFailedStepBytes = 64;
+inline constexpr std::size_t kMemoryDescriptors = 3;  // beside it: the userfaultfd, the working set, the image
 inline constexpr std::size_t kMemoryMessageBytesMax = 128 * 1024;  // of ImageRestore::share_memory
 
 // Threads: the spawner's one. Each call is made in a process of its own.

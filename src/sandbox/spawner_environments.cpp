@@ -231,7 +231,7 @@ void Spawner::read_reports(Environment& environment) {
 void Spawner::handle_report(Environment& environment, std::span<const std::byte> bytes, std::vector<UniqueFd> fds) {
   std::uint32_t kind = 0;
   if (bytes.size() >= sizeof(kind)) std::memcpy(&kind, bytes.data(), sizeof(kind));
-  if (kind == kReportMemory && fds.size() == 2)
+  if (kind == kReportMemory && fds.size() == kMemoryDescriptors)
     return share_memory(environment, bytes.subspan(sizeof(kind)), std::move(fds));
   if (bytes.size() == sizeof(SetupReport)) {
     std::memcpy(&environment.setup, bytes.data(), sizeof(SetupReport));

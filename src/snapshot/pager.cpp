@@ -4,6 +4,8 @@
 #include <linux/userfaultfd.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,7 +17,9 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "sandbox/message_socket.h"
+#include "sandbox/process_images.h"
 #include "snapshot/image.h"
+#include "snapshot/image_memory.h"
 #include "snapshot/working_set.h"
 
 namespace thaw::snapshot {
@@ -26,6 +30,10 @@ constexpr int kEventsMax = 64;
 constexpr int kMessagesPerTurn = 16;  // of one process: one that faults much must not starve the others
 constexpr std::uint64_t kClusterBytes = 64 * kPageBytes;
 constexpr std::uint64_t kZeroBytes = 16 * kPageBytes;
+constexpr std::uint64_t kCopyBytes = 64 * kPageBytes;  // of one call
+constexpr std::uint64_t kReadBytes = 4 * kPageBytes;
+constexpr std::uint64_t kZeroCopyBytes =
+    4 * kPageBytes;  // each page costs the function memory, whether it is used or not
 constexpr std::uint64_t kAheadBytes = 64 * kPageBytes;  // of the working set at a time: some 20 us of work
 constexpr std::uint64_t kBatchBytes = 512 * kPageBytes;
 constexpr std::uint64_t kBatchGapBytes = 2 * kPageBytes;  // a page costs less than a call
@@ -65,11 +73,6 @@ std::vector<AddressRange> in_batches(const std::vector<AddressRange>& ranges) {
   return result;
 }
 
-struct Filled {
-  std::uint64_t bytes = 0;
-  int failed = 0;  // errno, where nothing could be done
-};
-
 // Maps pages of the image, or zeros: as many as can be from the beginning of the range.
 Filled fill(const UniqueFd& userfault, AddressRange range, bool stored) {
   for (;;) {
@@ -89,6 +92,41 @@ Filled fill(const UniqueFd& userfault, AddressRange range, bool stored) {
     if (errno != ENOENT || wanted.len == kPageBytes) return {0, errno};
     range.end = range.start + kPageBytes;
   }
+}
+
+// Gives the process pages of its own with these bytes.
+Filled copy(const UniqueFd& userfault, std::uint64_t page, std::span<const std::byte> bytes) {
+  uffdio_copy request{
+      .dst = page, .src = reinterpret_cast<std::uint64_t>(bytes.data()), .len = bytes.size(), .mode = 0, .copy = 0};
+  if (::ioctl(userfault.get(), UFFDIO_COPY, &request) == 0) return {bytes.size(), 0};
+  if (request.copy > 0) return {static_cast<std::uint64_t>(request.copy), 0};
+  return {0, errno};
+}
+
+// The same with the image's pages. Nothing is done (EAGAIN) while it is being read: what is not there yet would be read
+// as zeros.
+Filled copy_stored(const UniqueFd& userfault, const ImagePages& image, AddressRange range) {
+  if (!image.whole) image.whole = is_whole(image.file);
+  if (!image.whole) return {0, EAGAIN};
+  const std::uint64_t bytes = std::min(range.end - range.start, kCopyBytes);
+  // A few pages are read sooner than mapped.
+  if (bytes <= kReadBytes) {
+    std::byte buffer[kReadBytes];
+    if (::pread(image.file.get(), buffer, bytes, static_cast<off_t>(range.start)) != static_cast<ssize_t>(bytes))
+      return {0, EIO};
+    return copy(userfault, range.start, std::span(buffer).first(bytes));
+  }
+  void* const place =
+      ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, image.file.get(), static_cast<off_t>(range.start));
+  if (place == MAP_FAILED) return {0, errno};
+  const Filled copied = copy(userfault, range.start, std::span(static_cast<const std::byte*>(place), bytes));
+  ::munmap(place, bytes);
+  return copied;
+}
+
+Filled copy_zeros(const UniqueFd& userfault, AddressRange range) {
+  alignas(kPageBytes) static constexpr std::byte kZeros[kZeroCopyBytes] = {};
+  return copy(userfault, range.start, std::span(kZeros).first(std::min(range.end - range.start, kZeroCopyBytes)));
 }
 
 }  // namespace
@@ -173,7 +211,7 @@ bool Pager::read_control() {
 void Pager::take(std::span<const std::byte> message, std::vector<UniqueFd> fds) {
   PagerAdd header;
   if (message.size() >= sizeof(header)) std::memcpy(&header, message.data(), sizeof(header));
-  if (message.size() < sizeof(header) || header.ranges > kPagerRangesMax || fds.size() != 2 ||
+  if (message.size() < sizeof(header) || header.ranges > kPagerRangesMax || fds.size() != sandbox::kMemoryDescriptors ||
       message.size() != sizeof(header) + header.ranges * sizeof(AddressRange) || spaces_.size() >= kSpacesMax) {
     log::error("pager_message_refused bytes={} spaces={}", message.size(), spaces_.size());
     return;
@@ -186,15 +224,31 @@ void Pager::take(std::span<const std::byte> message, std::vector<UniqueFd> fds) 
     space->content.add(range);
   }
   space->exact = header.exact != 0;
+  space->image = image_of(std::move(fds[2]));
   WorkingSet set = read_working_set(fds[1]);
   space->ahead = in_batches(set.ranges);
   std::reverse(space->ahead.begin(), space->ahead.end());
+  for (const AddressRange& range : set.written) space->written.add(range);
   if (set.lessons < kWorkingSetLessons) {
     space->working_set = std::move(fds[1]);
     space->learn_until = Clock::now() + kLessonMax;
     look_again_ = std::min(look_again_, Clock::now() + kLearningLookPause);
   }
   add(std::move(space));
+}
+
+std::shared_ptr<const ImagePages> Pager::image_of(UniqueFd file) {
+  std::erase_if(images_, [](const auto& entry) { return entry.second.expired(); });
+  struct stat info {};
+  ::fstat(file.get(), &info);
+  auto& known = images_[{info.st_dev, info.st_ino}];
+  std::shared_ptr<const ImagePages> image = known.lock();
+  if (image == nullptr) {
+    auto fresh = std::make_shared<ImagePages>();
+    fresh->file = std::move(file);
+    known = image = std::move(fresh);
+  }
+  return image;
 }
 
 void Pager::add(std::unique_ptr<Space> space) {
@@ -224,8 +278,10 @@ bool Pager::serve(std::uint64_t token, Space& space) {
     const auto& about = messages[i].arg;
     switch (messages[i].event) {
       case UFFD_EVENT_PAGEFAULT:
-        if (!serve_fault(token, space, about.pagefault.address & ~(kPageBytes - 1),
-                         (about.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR) != 0)) {
+        if (!serve_fault(token, space,
+                         {.page = about.pagefault.address & ~(kPageBytes - 1),
+                          .stored = (about.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR) != 0,
+                          .writes = (about.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0})) {
           return false;
         }
         break;
@@ -239,6 +295,7 @@ bool Pager::serve(std::uint64_t token, Space& space) {
       case UFFD_EVENT_FORK: {
         auto child = std::make_unique<Space>();
         child->userfault = UniqueFd(static_cast<int>(about.fork.ufd));
+        child->image = space.image;
         child->content = space.content;
         child->exact = space.exact;
         add(std::move(child));
@@ -254,34 +311,67 @@ bool Pager::serve(std::uint64_t token, Space& space) {
   return true;
 }
 
+// Pages of the image, from the beginning of the range, as the clones before have used them.
+Filled Pager::fill_stored(const Space& space, AddressRange range) {
+  const auto written = space.written.find(range.start);
+  if (!written) {
+    range.end = std::min(range.end, space.written.next_start(range.start));
+    return fill(space.userfault, range, true);
+  }
+  range.end = std::min(range.end, written->end);
+  const Filled copied = copy_stored(space.userfault, *space.image, range);
+  // Where there is no memory for copies, or not all of the image yet, it is shared as the rest is.
+  return copied.bytes > 0 || copied.failed == EEXIST || copied.failed == ESRCH ? copied
+                                                                               : fill(space.userfault, range, true);
+}
+
 // What cannot be done because the memory is just changing is tried again by the thread itself, once it is woken.
-bool Pager::serve_fault(std::uint64_t token, Space& space, std::uint64_t page, bool stored) {
+bool Pager::serve_fault(std::uint64_t token, Space& space, const Fault& fault) {
+  const std::uint64_t page = fault.page;
   const auto range = space.content.find(page);
-  if (range && !stored && space.exact) {
+  if (range && !fault.stored && space.exact) {
     waiting_.push_back({token, page});
     return true;
   }
-  const bool from_image = range && stored;
+  const bool from_image = range && fault.stored;
   const bool learning = space.working_set.valid();
-  std::uint64_t end = page + kPageBytes;
-  if (from_image) {
-    if (!learning) end = std::min(range->end, page + kClusterBytes);
-  } else if (!range) {
-    // Within a range, which may have been joined over gaps, only the page itself is known to be empty.
-    end = std::min(space.content.next_start(page), page + kZeroBytes);
+  const AddressRange one{page, page + kPageBytes};
+  Filled filled;
+  if (fault.writes) filled = from_image ? copy_stored(space.userfault, *space.image, one) : Filled();
+  if (fault.writes && !range) {
+    filled = copy_zeros(space.userfault, {page, std::min(space.content.next_start(page), page + kZeroCopyBytes)});
   }
-  const Filled filled = fill(space.userfault, {page, end}, from_image);
+  if (filled.bytes == 0 && filled.failed != ESRCH) {
+    std::uint64_t end = one.end;
+    if (from_image) {
+      if (!learning) end = std::min(range->end, page + kClusterBytes);
+    } else if (!range) {
+      // Within a range, which may have been joined over gaps, only the page itself is known to be empty.
+      end = std::min(space.content.next_start(page), page + kZeroBytes);
+    }
+    filled = from_image ? fill_stored(space, {page, end}) : fill(space.userfault, {page, end}, false);
+  }
   if (filled.failed == ESRCH) return false;
   if (filled.bytes == 0) wake(space.userfault, page);
-  if (from_image && learning && space.touched.size() < kWorkingSetRangesMax) {
-    const bool next = !space.touched.empty() && space.touched.back().end == page;
-    if (next) {
-      space.touched.back().end = end;
-    } else {
-      space.touched.push_back({page, end});
-    }
+  if (from_image && learning) note(space, one, fault.writes);
+  // Its neighbours are most likely next.
+  if (from_image && !learning && fault.writes) {
+    const AddressRange next{one.end, std::min(range->end, page + kClusterBytes)};
+    if (next.start < next.end && fill_stored(space, next).failed == ESRCH) return false;
   }
   return true;
+}
+
+void Pager::note(Space& space, AddressRange page, bool written) {
+  const auto append = [&](std::vector<AddressRange>& ranges, std::size_t count_max) {
+    if (!ranges.empty() && ranges.back().end == page.start) {
+      ranges.back().end = page.end;
+    } else if (ranges.size() < count_max) {
+      ranges.push_back(page);
+    }
+  };
+  append(space.touched, kWorkingSetRangesMax);
+  if (written) append(space.touched_by_writes, kWrittenRangesMax);
 }
 
 // Whoever reads the image tells nobody: it is looked for.
@@ -330,7 +420,7 @@ bool Pager::work_ahead(Space& space) {
     space.ahead.pop_back();
     for (AddressRange range : space.content.within(next)) {
       while (range.start < range.end) {
-        const Filled filled = fill(space.userfault, range, true);
+        const Filled filled = fill_stored(space, range);
         if (filled.failed == ESRCH) return false;
         // A page that is there already, or cannot be now: it is left to a fault.
         range.start += std::max<std::uint64_t>(filled.bytes, kPageBytes);
@@ -346,7 +436,8 @@ void Pager::learned(Space& space) {
   const UniqueFd file = std::move(space.working_set);
   space.learn_until = Clock::time_point::max();
   const std::vector<AddressRange> touched = std::move(space.touched);
-  if (const Status kept = add_lesson(file, touched); !kept.ok())
+  const std::vector<AddressRange> written = std::move(space.touched_by_writes);
+  if (const Status kept = add_lesson(file, touched, written); !kept.ok())
     log::warn("working_set_lost error=\"{}\"", kept.error().message);
 }
 

@@ -3,9 +3,14 @@
 // A clone's lazy memory is a private mapping of the image's file, at offsets equal to its addresses. A page that it has
 // not touched yet faults; what the fault needs depends on what has happened to the page since:
 //
-//   a page of the image       UFFDIO_CONTINUE maps the file's own page; the first write copies it, as everywhere
+//   a page of the image       UFFDIO_CONTINUE maps the file's own page; the first write copies it, as everywhere.
+//                             UFFDIO_COPY makes a copy at once where the fault is a write, or clones are known to write
+//                             there first: a page that is mapped for reading must be taken from every other CPU
+//                             (an interrupt each) before its copy can take its place
 //   one that is being read    the fault waits until it is there
-//   anything else             UFFDIO_ZEROPAGE: never stored, or given back (MADV_DONTNEED), or grown (mremap)
+//   anything else             UFFDIO_ZEROPAGE: never stored, or given back (MADV_DONTNEED), or grown (mremap); a page
+//   of
+//                             its own, by UFFDIO_COPY, where the fault is a write
 //
 // The kernel reports what happens to the memory (REMOVE, UNMAP, REMAP, FORK) and waits until the report has been read.
 // So the memory behaves as the anonymous memory that it was: only MADV_FREE answers EINVAL, as kernels before 4.5 do.
@@ -21,10 +26,12 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -34,7 +41,7 @@
 namespace thaw::snapshot {
 
 // On the control socket: this header, then `ranges` AddressRanges: the pages that the image holds. Descriptors: the
-// userfaultfd, the working set's file.
+// userfaultfd, the working set's file, the image in memory.
 struct PagerAdd {
   std::uint32_t ranges = 0;
   std::uint32_t exact = 0;  // 1: every page of the ranges belongs to the image
@@ -51,6 +58,18 @@ Result<UniqueFd> make_userfault();
 // The message, without its descriptors.
 std::string encode_pager_add(const std::vector<AddressRange>& ranges);
 
+// Pages of an image in memory, read for copies. Threads: one.
+struct ImagePages {
+  UniqueFd file;
+  mutable bool whole = false;  // every page is there
+};
+
+// What a request to fill a range has done.
+struct Filled {
+  std::uint64_t bytes = 0;  // from the range's beginning
+  int failed = 0;           // errno, where nothing could be done
+};
+
 class Pager {
  public:
   static Result<std::unique_ptr<Pager>> create(UniqueFd control);
@@ -62,12 +81,15 @@ class Pager {
   // The memory of one process.
   struct Space {
     UniqueFd userfault;
+    std::shared_ptr<const ImagePages> image;
     AddressRanges content;
+    AddressRanges written;  // what clones write to first
     bool exact = false;
     std::vector<AddressRange> ahead;  // what is still to be mapped of the working set, the next one last
     bool begun = false;               // it has faulted
     UniqueFd working_set;             // while it is learned
     std::vector<AddressRange> touched;
+    std::vector<AddressRange> touched_by_writes;
     Clock::time_point learn_until = Clock::time_point::max();
     std::uint32_t forks = 0;
   };
@@ -76,11 +98,20 @@ class Pager {
   Status watch(const UniqueFd& fd, std::uint64_t token);
   bool read_control();
   void take(std::span<const std::byte> message, std::vector<UniqueFd> fds);
+  // The image of this descriptor, shared by the clones that have it.
+  std::shared_ptr<const ImagePages> image_of(UniqueFd file);
   void add(std::unique_ptr<Space> space);
   void forget(std::uint64_t token);
   // A few events of one process. False when the process is gone.
   bool serve(std::uint64_t token, Space& space);
-  bool serve_fault(std::uint64_t token, Space& space, std::uint64_t page, bool stored);
+  struct Fault {
+    std::uint64_t page = 0;
+    bool stored = false;  // the image's file holds something there
+    bool writes = false;
+  };
+  bool serve_fault(std::uint64_t token, Space& space, const Fault& fault);
+  static void note(Space& space, AddressRange page, bool written);
+  static Filled fill_stored(const Space& space, AddressRange range);
   void try_waiting();
   // Maps a little of the working set of the process whose turn it is.
   void work_ahead();
@@ -98,6 +129,7 @@ class Pager {
     std::uint64_t token = 0;
     std::uint64_t page = 0;
   };
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::weak_ptr<const ImagePages>> images_;  // by device and inode
   std::vector<Waiting> waiting_;  // faults on pages that are not in memory yet: one for a thread at most
   std::vector<std::byte> buffer_;
   Clock::time_point look_again_;

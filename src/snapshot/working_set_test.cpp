@@ -28,6 +28,16 @@ TEST(WorkingSet, KeepsTheOrderOfUse) {
   EXPECT_THAT(set.ranges, ElementsAre(Range{0x7000, 0x9000}, Range{0x1000, 0x2000}, Range{0x3000, 0x4000}));
 }
 
+TEST(WorkingSet, KnowsWhatIsWritten) {
+  const UniqueFd file = new_file();
+  const std::vector<Range> touched{{0x7000, 0x9000}, {0x1000, 0x2000}};
+  ASSERT_TRUE(add_lesson(file, touched, std::vector<Range>{{0x8000, 0x9000}}).ok());
+  ASSERT_TRUE(add_lesson(file, {}, std::vector<Range>{{0x3000, 0x4000}, {0x9000, 0xa000}}).ok());
+  const WorkingSet set = read_working_set(file);
+  EXPECT_THAT(set.ranges, ElementsAre(Range{0x7000, 0x9000}, Range{0x1000, 0x2000}));
+  EXPECT_THAT(set.written, ElementsAre(Range{0x3000, 0x4000}, Range{0x8000, 0xa000}));
+}
+
 TEST(WorkingSet, IsBounded) {
   const UniqueFd file = new_file();
   const std::vector<Range> much(kWorkingSetRangesMax, Range{0x1000, 0x2000});

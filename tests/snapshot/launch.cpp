@@ -143,7 +143,7 @@ Launched Launched::clone_of(const Image& image, const ImageMemory& memory, const
   std::function<Status(const UniqueFd&, const std::vector<AddressRange>&)> share;
   if (!options.copied) {
     share = [&](const UniqueFd& userfault, const std::vector<AddressRange>& content) {
-      const int fds[] = {userfault.get(), memory.working_set.get()};
+      const int fds[] = {userfault.get(), memory.working_set.get(), memory.pages.get()};
       return sandbox::send_message(pager, encode_pager_add(content), fds, sandbox::Wait::yes);
     };
   }
