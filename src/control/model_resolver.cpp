@@ -14,6 +14,7 @@ namespace {
 
 // It becomes an argument of the engine's, beside the environment variables (sandbox::kArgumentsBytesMax).
 constexpr std::size_t kChatTemplateBytesMax = 32768;
+constexpr std::size_t kPackageDigestsMax = 10000;
 
 bool is_folder(const std::string& model) { return model.ends_with('/'); }
 
@@ -88,8 +89,20 @@ Result<model::ResolvedModel> ModelResolver::resolve(const Catalog::ModelQuestion
 Result<store::ModelHold> ModelResolver::hold(const model::FunctionRecord& record) {
   const model::FunctionConfig& config = record.config;
   store::ModelSource source{.uri = config.model, .sha256 = config.model_sha256, .digest = config.resolved.digest};
-  if (!model::is_model_address(config.model)) source.uri = "package:" + record.code_sha256 + "/" + config.model;
-  return models_.fetch(source);
+  if (model::is_model_address(config.model)) return models_.fetch(source);
+  // A package never changes: what was found in it once is asked for by its digest, which needs no look at the disk.
+  source.uri = "package:" + record.code_sha256 + "/" + config.model;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto known = package_digests_.find(source.uri); known != package_digests_.end())
+      source.digest = known->second;
+  }
+  auto held = models_.fetch(source);
+  if (!held.ok()) return held;
+  const std::lock_guard lock(mutex_);
+  if (package_digests_.size() >= kPackageDigestsMax) package_digests_.clear();
+  package_digests_[source.uri] = held->info.digest;
+  return held;
 }
 
 }  // namespace thaw::control

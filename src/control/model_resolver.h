@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <string>
+#include <unordered_map>
 
 #include "base/result.h"
 #include "control/catalog.h"
@@ -29,6 +31,8 @@ class ModelResolver {
 
   store::ModelMemory& models_;
   const std::uint64_t memory_bytes_max_;
+  std::mutex mutex_;
+  std::unordered_map<std::string, std::string> package_digests_;  // by address; guarded by mutex_
 };
 
 }  // namespace thaw::control
