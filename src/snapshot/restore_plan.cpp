@@ -26,8 +26,8 @@
 #include "snapshot/arena.h"
 #include "snapshot/great_ranges.h"
 #include "snapshot/image_memory.h"
-#include "snapshot/proc_files.h"
 #include "snapshot/restore.h"
+#include "snapshot/restore_layout.h"
 #include "snapshot/signal_frame.h"
 
 namespace thaw::snapshot {
@@ -39,28 +39,6 @@ constexpr std::size_t kStepsOfThread = 26;
 constexpr std::size_t kStepsOfProcess = 160;
 
 std::uint64_t address_of(const void* pointer) { return reinterpret_cast<std::uint64_t>(pointer); }
-
-struct SpecialPlace {
-  std::string name;
-  std::uint64_t start = 0;
-  std::uint64_t bytes = 0;
-};
-
-Result<std::vector<SpecialPlace>> special_places() {
-  ASSIGN_OR_RETURN(const std::string maps, sys::read_file("/proc/self/maps", kProcFileBytesMax));
-  std::vector<SpecialPlace> places;
-  for (std::size_t at = 0; at < maps.size();) {
-    const std::size_t end = maps.find('\n', at);
-    const std::string_view line = std::string_view(maps).substr(at, end - at);
-    const std::size_t name = line.find('[');
-    if (name != std::string_view::npos && (line.substr(name) == "[vdso]" || line.substr(name).starts_with("[vvar"))) {
-      const std::uint64_t start = number(line, 16);
-      places.push_back({std::string(line.substr(name)), start, number(line.substr(line.find('-') + 1), 16) - start});
-    }
-    at = end == std::string::npos ? maps.size() : end + 1;
-  }
-  return places;
-}
 
 class Planner {
  public:
@@ -401,21 +379,7 @@ class Planner {
     const Process& process = image_.process;
     auto* const vector = arena_.take<std::byte>(process.auxiliary_vector.size(), 8);
     std::memcpy(vector, process.auxiliary_vector.data(), process.auxiliary_vector.size());
-    prctl_mm_map map{};
-    map.start_code = process.layout[0];
-    map.end_code = process.layout[1];
-    map.start_data = process.layout[2];
-    map.end_data = process.layout[3];
-    map.start_brk = process.layout[4];
-    map.brk = process.brk;
-    map.start_stack = process.layout[5];
-    map.arg_start = process.layout[6];
-    map.arg_end = process.layout[7];
-    map.env_start = process.layout[8];
-    map.env_end = process.layout[9];
-    map.auxv = reinterpret_cast<decltype(map.auxv)>(vector);
-    map.auxv_size = static_cast<std::uint32_t>(process.auxiliary_vector.size());
-    map.exe_fd = static_cast<std::uint32_t>(input_.executable);
+    const prctl_mm_map map = layout_of(process, vector, input_.executable);
     call(SYS_prctl, {PR_SET_MM, PR_SET_MM_MAP, address_of(arena_.put(map)), sizeof(map)});
   }
 
