@@ -164,7 +164,10 @@ class Daemon {
     if (!model.ok()) {
       log::error("model_unavailable function={} model={} error=\"{}\"", record.config.name, record.config.model,
                  model.error().message);
-      return Error{ErrorKind::unavailable, "the function's model cannot be had: " + model.error().message,
+      const bool changed = model.error().kind == ErrorKind::conflict;
+      return Error{ErrorKind::unavailable,
+                   "the function's model cannot be had: " + model.error().message +
+                       (changed ? "; deploy the function again to take the new ones" : ""),
                    pool::kModelUnavailable};
     }
     package.model = std::move(model->folder);
