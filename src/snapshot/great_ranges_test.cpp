@@ -87,7 +87,7 @@ class MemoryFilter : public testing::Test {
  protected:
   // Eight pages; the fourth and the fifth are great. Their addresses end in a high word that the range crosses.
   static constexpr std::uint64_t kPage = 4096;
-  static constexpr std::uint64_t kPlace = (1ULL << 36) - 4 * kPage;
+  static constexpr std::uint64_t kPlace = (0x2000ULL << 32) - 4 * kPage;  // no place of AddressSanitizer's
 
   void SetUp() override {
     void* const wanted = reinterpret_cast<void*>(kPlace);

@@ -217,14 +217,15 @@ class Planner {
     own_state(leader, true);
     add(Operation::await, 0, {address_of(arrived_), births_.size()});
     finish();
-    add(Operation::arrive, 0, {address_of(released_)});
-    // The others only read and run it from here on.
+    // While the others wait: with threads on other CPUs it takes milliseconds.
     Step* const trim = table_;
     try_call(SYS_munmap, {});
+    add(Operation::arrive, 0, {address_of(released_)});
+    // The others only read and run it from here on.
     try_call(SYS_mprotect, {});
     RETURN_IF_ERROR(go_on(leader));
     trim[0].arguments = {arena_.used_end(), arena_.end() - arena_.used_end()};
-    trim[1].arguments = {arena_.begin(), arena_.used_end() - arena_.begin(), PROT_READ | PROT_EXEC};
+    trim[2].arguments = {arena_.begin(), arena_.used_end() - arena_.begin(), PROT_READ | PROT_EXEC};
     return {};
   }
 
