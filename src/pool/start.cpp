@@ -77,7 +77,7 @@ std::shared_ptr<Environment> FunctionPool::new_environment() {
 
 void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
   auto package = pool_.open_package_(*record_);
-  {
+  if (!config().model.empty()) {
     // What the model's fetch has taken is no part of the init.
     const std::lock_guard lock(mutex_);
     environment->started_at = environment->idle_since = Clock::now();
