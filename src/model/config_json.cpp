@@ -12,6 +12,15 @@ constexpr std::int64_t kFormat = 1;
 // Far above what a valid configuration can need, quotes and escapes included.
 constexpr std::size_t kJsonBytesMax = 1 << 20;
 
+constexpr std::pair<std::string_view, std::string FunctionConfig::*> kTextFields[] = {
+    {"runtime", &FunctionConfig::runtime},
+    {"handler", &FunctionConfig::handler},
+    {"layers_sha256", &FunctionConfig::layers_sha256},
+    {"description", &FunctionConfig::description},
+    {"role", &FunctionConfig::role},
+    {"dead_letter_target", &FunctionConfig::dead_letter_target},
+};
+
 Error corrupt(std::string_view what) {
   return {ErrorKind::corrupt, "a stored function configuration is damaged: " + std::string(what)};
 }
@@ -115,6 +124,40 @@ Status read_model(const json::object& object, FunctionConfig& config) {
   return {};
 }
 
+// What is absent has its default: web functions have none of these.
+Status read_event(const json::object& object, FunctionConfig& config) {
+  if (object.contains("kind")) {
+    ASSIGN_OR_RETURN(const std::string kind, string_member(object, "kind"));
+    if (kind != "event") return corrupt("kind is neither missing nor event");
+    config.kind = FunctionKind::event;
+  }
+  for (const auto& [key, member] : kTextFields) {
+    if (!object.contains(key)) continue;
+    ASSIGN_OR_RETURN(config.*member, string_member(object, key));
+  }
+  if (const json::value* egress = object.if_contains("egress")) {
+    if (!egress->is_bool()) return corrupt("egress is no bool");
+    config.egress = egress->get_bool();
+  }
+  if (const json::value* layers = object.if_contains("layers")) {
+    if (!layers->is_array()) return corrupt("layers is no array");
+    for (const json::value& layer : layers->get_array()) {
+      if (!layer.is_string()) return corrupt("layers holds what is no string");
+      config.layers.emplace_back(layer.get_string());
+    }
+  }
+  return {};
+}
+
+void write_event(const FunctionConfig& config, json::object& object) {
+  if (config.kind == FunctionKind::event) object["kind"] = "event";
+  for (const auto& [key, member] : kTextFields) {
+    if (!(config.*member).empty()) object[key] = config.*member;
+  }
+  if (config.egress) object["egress"] = true;
+  if (!config.layers.empty()) object["layers"] = json::array(config.layers.begin(), config.layers.end());
+}
+
 void write_model(const FunctionConfig& config, json::object& object) {
   if (!config.model.empty()) object["model"] = config.model;
   if (!config.model_sha256.empty()) object["model_sha256"] = config.model_sha256;
@@ -145,6 +188,7 @@ std::string to_json(const FunctionConfig& config) {
   for (const NumberField& field : kNumberFields) object[field.key] = config.*field.member;
   object["port"] = config.port;
   object["readiness_path"] = config.readiness_path;
+  write_event(config, object);
   write_model(config, object);
   if (config.snapshot) object["snapshot"] = true;
   if (config.strict_connections) object["strict_connections"] = true;
@@ -187,6 +231,7 @@ Result<FunctionConfig> config_from_json(std::string_view text) {
   if (port > kPortMax) return corrupt("port is out of range");
   config.port = static_cast<std::uint16_t>(port);
   RETURN_IF_ERROR(read_snapshot(object, config));
+  RETURN_IF_ERROR(read_event(object, config));
   RETURN_IF_ERROR(read_model(object, config));
   RETURN_IF_ERROR(read_lists(object, config));
   if (auto status = validate(config); !status) return corrupt(status.error().message);

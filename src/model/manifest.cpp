@@ -37,7 +37,15 @@ constexpr std::string_view kOtherKeys[] = {"name",
                                            "warm_up",
                                            "before_snapshot_path",
                                            "after_restore_path",
-                                           "strict_connections"};
+                                           "strict_connections",
+                                           "kind",
+                                           "runtime",
+                                           "handler",
+                                           "layers",
+                                           "egress",
+                                           "description",
+                                           "role",
+                                           "dead_letter_target"};
 constexpr std::string_view kWarmUpKeys[] = {"method", "path", "body", "content_type"};
 
 // toml++ builds and destroys one nested table for each part of a dotted key, recursively: a key of 100,000 dots would
@@ -264,10 +272,41 @@ Result<std::vector<WarmUpRequest>> as_warm_ups(const Source& source, const toml:
   return requests;
 }
 
+struct TextKey {
+  std::string_view key;
+  std::string FunctionConfig::*member;
+};
+constexpr TextKey kTextKeys[] = {
+    {"task", &FunctionConfig::task},
+    {"model", &FunctionConfig::model},
+    {"model_sha256", &FunctionConfig::model_sha256},
+    {"system_prompt", &FunctionConfig::system_prompt},
+    {"before_snapshot_path", &FunctionConfig::before_snapshot_path},
+    {"after_restore_path", &FunctionConfig::after_restore_path},
+    {"readiness_path", &FunctionConfig::readiness_path},
+    {"runtime", &FunctionConfig::runtime},
+    {"handler", &FunctionConfig::handler},
+    {"description", &FunctionConfig::description},
+    {"role", &FunctionConfig::role},
+    {"dead_letter_target", &FunctionConfig::dead_letter_target},
+};
+
+Result<FunctionKind> as_kind(const Source& source, const toml::node& node) {
+  ASSIGN_OR_RETURN(const std::string kind, as_string(source, "kind", node));
+  if (kind == "web") return FunctionKind::web;
+  if (kind == "event") return FunctionKind::event;
+  return source.error("kind = \"" + shown(kind) + "\" is not possible: the kinds are web and event");
+}
+
 Status apply_key(const Source& source, std::string_view key, const toml::node& node, FunctionConfig& config) {
   for (const NumberField& field : kNumberFields) {
     if (key != field.key) continue;
     ASSIGN_OR_RETURN(config.*field.member, as_number(source, key, node, {field.min, field.max}));
+    return {};
+  }
+  for (const TextKey& text : kTextKeys) {
+    if (key != text.key) continue;
+    ASSIGN_OR_RETURN(config.*text.member, as_string(source, key, node));
     return {};
   }
   if (key == "port") {
@@ -283,30 +322,22 @@ Status apply_key(const Source& source, std::string_view key, const toml::node& n
   } else if (key == "engine") {
     ASSIGN_OR_RETURN(config.engine, as_string(source, key, node));
     if (config.engine.empty()) return source.error("engine is empty: the engines are: thaw-onnx, llama-server");
-  } else if (key == "task") {
-    ASSIGN_OR_RETURN(config.task, as_string(source, key, node));
-  } else if (key == "model") {
-    ASSIGN_OR_RETURN(config.model, as_string(source, key, node));
-  } else if (key == "model_sha256") {
-    ASSIGN_OR_RETURN(config.model_sha256, as_string(source, key, node));
+  } else if (key == "kind") {
+    ASSIGN_OR_RETURN(config.kind, as_kind(source, node));
+  } else if (key == "layers") {
+    ASSIGN_OR_RETURN(config.layers, as_strings(source, key, node));
+  } else if (key == "egress") {
+    ASSIGN_OR_RETURN(config.egress, as_bool(source, key, node));
   } else if (key == "context") {
     ASSIGN_OR_RETURN(config.context, as_number(source, key, node, {0, kContextMax}));
-  } else if (key == "system_prompt") {
-    ASSIGN_OR_RETURN(config.system_prompt, as_string(source, key, node));
   } else if (key == "engine_arguments") {
     ASSIGN_OR_RETURN(config.engine_arguments, as_strings(source, key, node));
   } else if (key == "snapshot") {
     ASSIGN_OR_RETURN(config.snapshot, as_bool(source, key, node));
   } else if (key == "strict_connections") {
     ASSIGN_OR_RETURN(config.strict_connections, as_bool(source, key, node));
-  } else if (key == "before_snapshot_path") {
-    ASSIGN_OR_RETURN(config.before_snapshot_path, as_string(source, key, node));
-  } else if (key == "after_restore_path") {
-    ASSIGN_OR_RETURN(config.after_restore_path, as_string(source, key, node));
   } else if (key == "warm_up") {
     ASSIGN_OR_RETURN(config.warm_up, as_warm_ups(source, node));
-  } else if (key == "readiness_path") {
-    ASSIGN_OR_RETURN(config.readiness_path, as_string(source, key, node));
   } else {
     return unknown_key(source, key);
   }
@@ -331,7 +362,8 @@ Result<toml::table> parse(const Source& source, std::string_view text) {
 
 // Keys of the manifest that an override of the other kind makes void.
 bool is_overridden(std::string_view key, const toml::table& overrides) {
-  if (key == "command") return overrides.contains("engine");
+  if (key == "command") return overrides.contains("engine") || overrides.contains("runtime");
+  if (key == "runtime") return overrides.contains("command") || overrides.contains("engine");
   if (key == "engine" || key == "task" || key == "context" || key == "system_prompt" || key == "engine_arguments")
     return overrides.contains("command");
   return false;
@@ -374,6 +406,12 @@ Result<FunctionConfig> read_manifest(const ManifestInput& input) {
   if (!is_overridden("engine", overrides)) engine = manifest["engine"].value_or(std::string());
   engine = overrides["engine"].value_or(std::move(engine));
   FunctionConfig config = engine_defaults(engine, input.package_bytes);
+  // A runtime says what kind of function it is of.
+  const bool has_runtime = !is_overridden("runtime", overrides) && manifest.contains("runtime");
+  if (has_runtime || overrides.contains("runtime")) config.kind = FunctionKind::event;
+  if (config.kind == FunctionKind::event || manifest["kind"].value_or(std::string()) == "event" ||
+      overrides["kind"].value_or(std::string()) == "event")
+    config.init_timeout_s = kEventInitTimeoutSeconds;
   for (const auto& [key, node] : manifest) {
     FunctionConfig ignored;
     const bool overridden = is_overridden(key.str(), overrides);
@@ -400,6 +438,14 @@ std::string to_toml(const FunctionConfig& config) {
   if (!config.name.empty()) line("name", quoted(config.name));
   if (!config.command.empty()) line("command", quoted_list(config.command));
   if (!config.engine.empty()) line("engine", quoted(config.engine));
+  if (config.kind == FunctionKind::event) line("kind", quoted("event"));
+  if (!config.runtime.empty()) line("runtime", quoted(config.runtime));
+  if (!config.handler.empty()) line("handler", quoted(config.handler));
+  if (!config.layers.empty()) line("layers", quoted_list(config.layers));
+  if (config.egress) line("egress", "true");
+  if (!config.description.empty()) line("description", quoted(config.description));
+  if (!config.role.empty()) line("role", quoted(config.role));
+  if (!config.dead_letter_target.empty()) line("dead_letter_target", quoted(config.dead_letter_target));
   if (!config.task.empty()) line("task", quoted(config.task));
   if (!config.model.empty()) line("model", quoted(config.model));
   if (!config.model_sha256.empty()) line("model_sha256", quoted(config.model_sha256));

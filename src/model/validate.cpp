@@ -204,6 +204,53 @@ Status check_warm_up(const std::vector<WarmUpRequest>& requests) {
   return {};
 }
 
+// What runs: a command or an engine of a web function; a command or a runtime of an event function.
+Status check_kind(const FunctionConfig& config) {
+  const bool event = config.kind == FunctionKind::event;
+  const int given = !config.command.empty() + !config.engine.empty() + !config.runtime.empty();
+  if (event && given != 1)
+    return invalid_argument("an event function needs either a runtime, like runtime = \"python3.11\", or a command");
+  if (event && !config.engine.empty())
+    return invalid_argument("engine belongs to web functions: an event function has a runtime or a command");
+  if (event) return {};
+  if (!config.runtime.empty() || !config.handler.empty()) {
+    return invalid_argument(std::string(config.runtime.empty() ? "handler" : "runtime") +
+                            " belongs to event functions: set kind = \"event\"");
+  }
+  if (given == 1) return {};
+  return invalid_argument(config.engine.empty() ? "command or engine is missing: one of them must be given"
+                                                : "command and engine exclude each other: give one of them");
+}
+
+Status check_text(std::string_view key, std::string_view text, std::size_t bytes_max) {
+  if (text.size() > bytes_max) {
+    return Error{ErrorKind::too_large, std::string(key) + " is " + std::to_string(text.size()) + " bytes; at most " +
+                                           std::to_string(bytes_max) + " are possible"};
+  }
+  const auto is_control = [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; };
+  if (std::any_of(text.begin(), text.end(), is_control))
+    return invalid_argument(std::string(key) + " holds a control character");
+  return {};
+}
+
+Status check_texts(const FunctionConfig& config) {
+  RETURN_IF_ERROR(check_text("runtime", config.runtime, kRuntimeBytesMax));
+  RETURN_IF_ERROR(check_text("handler", config.handler, kHandlerBytesMax));
+  RETURN_IF_ERROR(check_text("role", config.role, kArnBytesMax));
+  RETURN_IF_ERROR(check_text("dead_letter_target", config.dead_letter_target, kModelBytesMax));
+  if (config.description.size() > kFunctionDescriptionBytesMax) {
+    return Error{ErrorKind::too_large, "description is " + std::to_string(config.description.size()) +
+                                           " bytes; at most " + std::to_string(kFunctionDescriptionBytesMax) +
+                                           " are possible"};
+  }
+  if (config.layers.size() > kLayersMax) {
+    return Error{ErrorKind::too_large, "layers has " + std::to_string(config.layers.size()) + " items; at most " +
+                                           std::to_string(kLayersMax) + " are possible"};
+  }
+  for (const std::string& layer : config.layers) RETURN_IF_ERROR(check_text("layers", layer, kArnBytesMax));
+  return {};
+}
+
 Status check_hooks(const FunctionConfig& config) {
   if (!config.before_snapshot_path.empty())
     RETURN_IF_ERROR(check_path("before_snapshot_path", config.before_snapshot_path));
@@ -229,10 +276,8 @@ Status check_function_name(std::string_view name) {
 
 Status validate(const FunctionConfig& config) {
   if (!config.name.empty()) RETURN_IF_ERROR(check_function_name(config.name));
-  if (config.command.empty() == config.engine.empty()) {
-    return invalid_argument(config.engine.empty() ? "command or engine is missing: one of them must be given"
-                                                  : "command and engine exclude each other: give one of them");
-  }
+  RETURN_IF_ERROR(check_kind(config));
+  RETURN_IF_ERROR(check_texts(config));
   if (!config.command.empty()) RETURN_IF_ERROR(check_command(config.command));
   RETURN_IF_ERROR(check_engine(config));
   RETURN_IF_ERROR(check_model(config));

@@ -36,7 +36,10 @@ TABLE: dict[str, set[str]] = {
     "src/pool": {"base", "model", "ports", "http", "store", "observe", "sandbox", "invoke", "snapshot"},
     "src/control": {"base", "model", "ports", "http", "store"},
     "src/features": {"base", "model", "ports", "http", "store"},
-    "src/gateway": {"base", "model", "ports", "http", "store", "observe", "invoke", "pool", "control", "features"},
+    "src/events": {"base", "model", "ports", "http", "store", "observe", "invoke", "pool", "control"},
+    "src/gateway": {
+        "base", "model", "ports", "http", "store", "observe", "invoke", "pool", "control", "events", "features",
+    },
     "src/onnx": {"base", "model", "http"},
     # Programs wire. What the privileged ones may see is what may run with privileges: they never parse a request.
     "apps/thaw-stub": {"base", "model", "ports", "sandbox"},
@@ -44,13 +47,14 @@ TABLE: dict[str, set[str]] = {
     "apps/thaw-onnx": {"base", "model", "http", "onnx"},
     "apps/thaw": {
         "base", "model", "http", "ports", "adapters", "sandbox", "store", "observe", "snapshot", "invoke", "pool",
-        "control", "features", "gateway",
+        "control", "events", "features", "gateway",
     },
 }  # fmt: skip
 
 # Prefix of an angle include -> the folders that may name the library.
 LIBRARIES: dict[str, set[str]] = {
     "soci/": {"src/adapters", "src/control", "src/features"},
+    "nats/": {"src/adapters"},
     "sqlite3.h": {"src/adapters", "src/control"},
     "archive": {"src/control", "apps/thaw"},
     "curl/": {"src/adapters", "apps/thaw"},

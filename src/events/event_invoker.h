@@ -1,0 +1,59 @@
+// Runs one event on a function, from the version's record to the answer: an environment is lent, the event handed to
+// the runtime, START, END and REPORT lines written, the environment given back. What the Lambda API, function URLs, the
+// queue of events and schedules have in common.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "http/loop.h"
+#include "invoke/event.h"
+#include "model/function.h"
+#include "pool/pool.h"
+
+namespace thaw::events {
+
+// Of LogType Tail ("Invoke", AWS Lambda API Reference).
+inline constexpr std::size_t kLogTailBytesMax = 4096;
+
+struct EventRequest {
+  std::shared_ptr<const model::FunctionRecord> record;
+  std::string request_id;
+  std::string function_arn;  // with the qualifier as the caller gave it
+  std::string payload;
+  std::string client_context;
+  std::string cognito_identity;
+  std::string trace_id;
+  bool log_tail = false;
+  invoke::StreamSink* sink = nullptr;  // borrowed; nullptr: the response is collected
+};
+
+struct EventResult {
+  // Nothing of the function's own doing: overloaded (no environment in time, or its limits), not_found, unavailable,
+  // unsupported, too_large (the response). What the function did wrong is in `outcome` instead.
+  Status status;
+  // Lambda's X-Amz-Function-Error: "Unhandled", or empty. The payload is {"errorType", "errorMessage", …} then: the
+  // runtime's own, or made for a timeout ("Sandbox.Timedout"), an end ("Runtime.ExitError"), an init that failed.
+  std::string function_error;
+  std::string payload;
+  std::string content_type;
+  std::string executed_version;
+  std::string log_tail;   // at most kLogTailBytesMax, not encoded
+  bool streamed = false;  // the sink has had begin()
+};
+
+// Ownership: borrows the pool. Threads: run() on any loop, which the caller's task runs on.
+class EventInvoker {
+ public:
+  explicit EventInvoker(pool::Pool& pool) : pool_(pool) {}
+
+  // An invocation goes on when its client goes away, as Lambda's do.
+  http::Task<EventResult> run(http::Loop& loop, EventRequest request);
+
+ private:
+  pool::Pool& pool_;
+};
+
+}  // namespace thaw::events

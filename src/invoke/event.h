@@ -1,0 +1,52 @@
+// An invocation of an event function: what goes to its runtime, and what comes back ("Using the Lambda runtime API",
+// AWS Lambda Developer Guide).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "http/loop.h"
+
+namespace thaw::invoke {
+
+// Lambda's limits ("Lambda quotas", AWS Lambda Developer Guide).
+inline constexpr std::size_t kPayloadBytesMax = 6 << 20;        // of a synchronous event, and of a buffered response
+inline constexpr std::size_t kEventPayloadBytesMax = 1 << 20;   // of an event that is queued
+inline constexpr std::uint64_t kStreamBytesMax = 200ULL << 20;  // of a streamed response
+
+struct Event {
+  std::string request_id;
+  std::string function_arn;      // as it was invoked, with its qualifier
+  std::string payload;           // JSON
+  std::string client_context;    // JSON, decoded; may be empty
+  std::string cognito_identity;  // the same
+  std::string trace_id;          // X-Amzn-Trace-Id; may be empty
+  http::TimePoint deadline;      // the response must be whole by then
+};
+
+// Takes a response that the runtime streams, piece by piece as it comes. Threads: the caller's loop. Errors: the client
+// is gone; the rest of the response is read and thrown away.
+class StreamSink {
+ public:
+  virtual ~StreamSink() = default;
+  // Once, before the first piece.
+  virtual http::Task<Status> begin(std::string_view content_type) = 0;
+  virtual http::Task<Status> write(std::string_view piece) = 0;
+};
+
+struct EventOutcome {
+  // timeout: past the deadline. unavailable: the environment ended, or its runtime went away. function_failed: the
+  // runtime broke the protocol.
+  Status status;
+  // The runtime has reported an error, as a whole or behind what it had streamed. `payload` is its JSON then.
+  bool function_error = false;
+  std::string error_type;  // Lambda-Runtime-Function-Error-Type, or the errorType of the payload
+  std::string payload;     // of a response that was not streamed to the sink
+  std::string content_type;
+  bool streamed = false;  // the sink has had begin()
+};
+
+}  // namespace thaw::invoke
