@@ -1,6 +1,5 @@
 // Runs one event on a function, from the version's record to the answer: an environment is lent, the event handed to
-// the runtime, START, END and REPORT lines written, the environment given back. What the Lambda API, function URLs, the
-// queue of events and schedules have in common.
+// the runtime, START, END and REPORT lines written, the environment given back.
 #pragma once
 
 #include <memory>
@@ -15,9 +14,6 @@
 
 namespace thaw::events {
 
-// Of LogType Tail ("Invoke", AWS Lambda API Reference).
-inline constexpr std::size_t kLogTailBytesMax = 4096;
-
 struct EventRequest {
   std::shared_ptr<const model::FunctionRecord> record;
   std::string request_id;
@@ -26,8 +22,6 @@ struct EventRequest {
   std::string client_context;
   std::string cognito_identity;
   std::string trace_id;
-  bool log_tail = false;
-  invoke::StreamSink* sink = nullptr;  // borrowed; nullptr: the response is collected
 };
 
 struct EventResult {
@@ -40,8 +34,6 @@ struct EventResult {
   std::string payload;
   std::string content_type;
   std::string executed_version;
-  std::string log_tail;   // at most kLogTailBytesMax, not encoded
-  bool streamed = false;  // the sink has had begin()
 };
 
 // Ownership: borrows the pool. Threads: run() on any loop, which the caller's task runs on.

@@ -117,6 +117,10 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
       if (method != "GET") co_return no_method();
       co_return co_await describe_configuration(exchange, *name, *qualifier);
     }
+    if (rest == "/invocations") {
+      if (method != "POST") co_return no_method();
+      co_return co_await invoke(exchange, *name, *qualifier);
+    }
     if (!rest.empty() && !qualifier->empty())
       co_return invalid_argument("Qualifier is not possible here: the path is about the whole function");
     if (!rest.empty()) co_return co_await dispatch_versions(exchange, *name, rest, *query);

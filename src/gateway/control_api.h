@@ -9,6 +9,7 @@
 //   GET    /2015-03-31/functions/NAME/versions?Marker=&MaxItems=
 //   POST   /2015-03-31/functions/NAME/aliases            create; GET lists
 //   GET    /2015-03-31/functions/NAME/aliases/ALIAS      also PUT, DELETE
+//   POST   /2015-03-31/functions/NAME/invocations        Invoke, of event functions
 //   GET    /thaw/v1/functions/NAME/logs?follow=1&bytes=N
 //   GET    /thaw/v1/models, /thaw/v1/objects             see models_api.h
 //   GET    /thaw/v1/status
@@ -25,6 +26,7 @@
 #include <string_view>
 
 #include "control/catalog.h"
+#include "events/event_invoker.h"
 #include "gateway/control_request.h"
 #include "http/server.h"
 #include "observe/function_log.h"
@@ -72,6 +74,9 @@ class ControlApi {
   // qualifier: as function_configuration's.
   boost::json::object configuration(const model::FunctionRecord& record, std::string_view qualifier) const;
 
+  // Of invoke_api.cpp.
+  http::Task<Status> invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
+
   // Of versions_api.cpp. rest: the path behind the function's name.
   http::Task<Status> dispatch_versions(http::Exchange& exchange, const std::string& name, std::string_view rest,
                                        const Query& query);
@@ -84,6 +89,7 @@ class ControlApi {
 
   control::Catalog& catalog_;
   pool::Pool& pool_;
+  events::EventInvoker invoker_{pool_};
   observe::FunctionLogs& logs_;
   const GatewayOptions& options_;
   ModelsApi* models_ = nullptr;

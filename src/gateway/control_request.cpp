@@ -1,5 +1,7 @@
 #include "gateway/control_request.h"
 
+#include <random>
+
 #include <algorithm>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -33,6 +35,11 @@ Result<std::size_t> number_of(const Query& query, std::string_view name, std::si
     return invalid_argument(std::string(name) + " must be a number from 1 to " + std::to_string(max));
   }
   return number;
+}
+
+double draw_weight() {
+  thread_local std::minstd_rand generator{std::random_device{}()};
+  return std::generate_canonical<double, 32>(generator);
 }
 
 Error no_method() { return {ErrorKind::invalid_argument, "this path does not take that method"}; }

@@ -25,6 +25,9 @@ std::string value_of(const Query& query, std::string_view name);
 // From 1 to max. Errors: invalid_argument names it.
 Result<std::size_t> number_of(const Query& query, std::string_view name, std::size_t otherwise, std::size_t max);
 
+// In [0, 1): shares the requests to a weighted alias out; not secret.
+double draw_weight();
+
 Error no_method();
 Error no_function(std::string_view name);
 

@@ -28,6 +28,10 @@ std::string base64_of_hex(std::string_view hex) {
   return out;
 }
 
+std::string function_arn(std::string_view name, std::string_view qualifier) {
+  return kArnPrefix + std::string(name) + (qualifier.empty() ? "" : ":") + std::string(qualifier);
+}
+
 boost::json::object function_configuration(const model::FunctionRecord& record, std::string_view qualifier,
                                            const std::string& host, std::uint16_t port) {
   const model::FunctionConfig& config = record.config;
@@ -38,6 +42,7 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
   const std::string at = ":" + std::to_string(port);
   const bool published = record.version != model::kLatestVersion;
   boost::json::object thaw{
+      {"Kind", config.kind == model::FunctionKind::event ? "event" : "web"},
       {"Engine", config.engine},
       {"Task", config.task},
       {"Command", std::move(command)},
@@ -67,10 +72,10 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       thaw["SystemPrompt"] = config.system_prompt;
     }
   }
-  return {
+  boost::json::object configuration{
       {"FunctionName", config.name},
-      {"FunctionArn", kArnPrefix + config.name + (qualifier.empty() ? "" : ":") + std::string(qualifier)},
-      {"Description", record.description},
+      {"FunctionArn", function_arn(config.name, qualifier)},
+      {"Description", record.description.empty() ? config.description : record.description},
       {"CodeSize", record.code_bytes},
       {"CodeSha256", base64_of_hex(record.code_sha256)},
       {"Timeout", config.timeout_s},
@@ -86,6 +91,10 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"Environment", boost::json::object{{"Variables", std::move(variables)}}},
       {"Thaw", std::move(thaw)},
   };
+  if (!config.runtime.empty()) configuration["Runtime"] = config.runtime;
+  if (!config.handler.empty()) configuration["Handler"] = config.handler;
+  if (!config.role.empty()) configuration["Role"] = config.role;
+  return configuration;
 }
 
 void add_snapshot(boost::json::object& configuration, const model::FunctionRecord& record,

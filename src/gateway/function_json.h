@@ -19,6 +19,8 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
 void add_snapshot(boost::json::object& configuration, const model::FunctionRecord& record,
                   const pool::SnapshotView& view);
 boost::json::object snapshot_totals(const pool::SnapshotTotals& totals);
+// "arn:aws:lambda:…:function:NAME", with ":QUALIFIER" where there is one.
+std::string function_arn(std::string_view name, std::string_view qualifier);
 // Lambda's AliasConfiguration.
 boost::json::object alias_configuration(const std::string& function_name, const model::Alias& alias);
 boost::json::object function_environments(const pool::FunctionView& view);

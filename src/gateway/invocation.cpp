@@ -1,10 +1,9 @@
 // The life of one invocation: an environment is lent, the exchange forwarded, the outcome reported, the environment
 // given back.
 
-#include <random>
-
 #include "base/uuid.h"
 #include "gateway/answers.h"
+#include "gateway/control_request.h"
 #include "gateway/gateway.h"
 #include "http/message.h"
 #include "invoke/forward.h"
@@ -173,12 +172,6 @@ class Invocation {
   std::string lines_;
 };
 
-// Shares the requests to a weighted alias out; not secret.
-double weight_draw() {
-  thread_local std::minstd_rand generator{std::random_device{}()};
-  return std::generate_canonical<double, 32>(generator);
-}
-
 std::string shown(std::string_view name) { return std::string(name.substr(0, model::kAliasNameBytesMax)); }
 
 Error no_function(const Route& route) {
@@ -209,7 +202,7 @@ bool is_hook(const model::FunctionConfig& config, std::string_view target) {
 std::shared_ptr<const model::FunctionRecord> Gateway::find(const Route& route) const {
   if (route.qualifier.empty()) return catalog_.find(route.function_name);
   const auto qualifier = http::percent_decode(route.qualifier);
-  return qualifier.ok() ? catalog_.find({route.function_name, *qualifier}, weight_draw()) : nullptr;
+  return qualifier.ok() ? catalog_.find({route.function_name, *qualifier}, draw_weight()) : nullptr;
 }
 
 http::Task<> Gateway::invoke(http::Exchange& exchange, Route route, HeldBody* body) {
@@ -218,6 +211,10 @@ http::Task<> Gateway::invoke(http::Exchange& exchange, Route route, HeldBody* bo
   std::optional<Error> refused;
   if (record == nullptr || (route.kind == RouteKind::openai && !may_speak_openai(record->config))) {
     refused = no_function(route);
+  } else if (record->config.kind == model::FunctionKind::event) {
+    refused = Error{ErrorKind::unsupported,
+                    "function " + record->config.name +
+                        " takes events, not HTTP requests: invoke it with the Lambda API (aws lambda invoke)"};
   } else if (is_hook(record->config, route.target)) {
     refused = Error{ErrorKind::not_found, "this path is a hook of the function's snapshots: only Thaw calls it"};
   } else if (body == nullptr && options_.body_bytes_max > 0 && !exchange.set_body_bytes_max(options_.body_bytes_max)) {

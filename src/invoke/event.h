@@ -12,7 +12,7 @@
 
 namespace thaw::invoke {
 
-// Lambda's limits ("Lambda quotas", AWS Lambda Developer Guide).
+// Lambda's limit ("Lambda quotas", AWS Lambda Developer Guide).
 inline constexpr std::size_t kPayloadBytesMax = 6 << 20;        // of a synchronous event, and of a buffered response
 inline constexpr std::size_t kEventPayloadBytesMax = 1 << 20;   // of an event that is queued
 inline constexpr std::uint64_t kStreamBytesMax = 200ULL << 20;  // of a streamed response
@@ -27,24 +27,14 @@ struct Event {
   http::TimePoint deadline;      // the response must be whole by then
 };
 
-// Takes a response that the runtime streams, piece by piece as it comes. Threads: the caller's loop. Errors: the client
-// is gone; the rest of the response is read and thrown away.
-class StreamSink {
- public:
-  virtual ~StreamSink() = default;
-  // Once, before the first piece.
-  virtual http::Task<Status> begin(std::string_view content_type) = 0;
-  virtual http::Task<Status> write(std::string_view piece) = 0;
-};
-
 struct EventOutcome {
   // timeout: past the deadline. unavailable: the environment ended, or its runtime went away. function_failed: the
   // runtime broke the protocol.
   Status status;
-  // The runtime has reported an error, as a whole or behind what it had streamed. `payload` is its JSON then.
+  // The runtime has reported an error; `payload` is its JSON then.
   bool function_error = false;
   std::string error_type;  // Lambda-Runtime-Function-Error-Type, or the errorType of the payload
-  std::string payload;     // of a response that was not streamed to the sink
+  std::string payload;     // the whole response, at most kPayloadBytesMax
   std::string content_type;
   bool streamed = false;  // the sink has had begin()
 };

@@ -212,6 +212,13 @@ Status check_kind(const FunctionConfig& config) {
     return invalid_argument("an event function needs either a runtime, like runtime = \"python3.11\", or a command");
   if (event && !config.engine.empty())
     return invalid_argument("engine belongs to web functions: an event function has a runtime or a command");
+  if (event && config.snapshot)
+    return invalid_argument("snapshot belongs to web functions: event functions start by init");
+  if (event && !config.runtime.empty() && !config.runtime.starts_with("provided")) {
+    return invalid_argument("runtime \"" + config.runtime.substr(0, 60) +
+                            "\" is not possible: provided.al2023 runs the package's file bootstrap; anything else is "
+                            "named by a command, which is run as a client of the Runtime API");
+  }
   if (event) return {};
   if (!config.runtime.empty() || !config.handler.empty()) {
     return invalid_argument(std::string(config.runtime.empty() ? "handler" : "runtime") +
@@ -248,6 +255,10 @@ Status check_texts(const FunctionConfig& config) {
                                            std::to_string(kLayersMax) + " are possible"};
   }
   for (const std::string& layer : config.layers) RETURN_IF_ERROR(check_text("layers", layer, kArnBytesMax));
+  if (!config.layers.empty()) return invalid_argument("layers are not supported: put their files into the package");
+  if (config.egress) return invalid_argument("egress is not supported: a function has its loopback alone");
+  if (!config.dead_letter_target.empty())
+    return invalid_argument("dead_letter_target is not supported: events are not queued");
   return {};
 }
 

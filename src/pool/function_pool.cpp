@@ -203,6 +203,7 @@ void FunctionPool::on_exit(const sandbox::ExitInfo& exit) {
     ended->sockets.clear();
     environments_.erase(found);
   }
+  if (ended->runtime != nullptr) ended->runtime->end();
   const std::lock_guard lock(ended->control_mutex);
   ended->controls.reset();
 }

@@ -99,6 +99,8 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   http::Task<> wait_ready(std::shared_ptr<Environment> environment, http::Loop& loop);
   http::Task<Status> poll_readiness(std::shared_ptr<Environment> environment, http::Loop& loop,
                                     std::unique_ptr<http::ClientConnection>& connection);
+  http::Task<Status> await_runtime(std::shared_ptr<Environment> environment, http::Loop& loop,
+                                   http::TimePoint deadline);
   // The other side has closed the connection, or has had time enough for it.
   static http::Task<> until_closed(http::ClientConnection& connection, http::Loop& loop,
                                    std::chrono::milliseconds wait_max);

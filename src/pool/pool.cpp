@@ -86,6 +86,15 @@ std::optional<Lease> Pool::try_acquire(const std::shared_ptr<const model::Functi
 }
 
 http::Task<Result<Lease>> Pool::acquire(http::Exchange& exchange, std::shared_ptr<const model::FunctionRecord> record) {
+  return acquire(exchange.loop(), &exchange, std::move(record));
+}
+
+http::Task<Result<Lease>> Pool::acquire(http::Loop& loop, std::shared_ptr<const model::FunctionRecord> record) {
+  return acquire(loop, nullptr, std::move(record));
+}
+
+http::Task<Result<Lease>> Pool::acquire(http::Loop& loop, http::Exchange* exchange,
+                                        std::shared_ptr<const model::FunctionRecord> record) {
   if (stopping_) co_return Error{ErrorKind::unavailable, "Thaw is shutting down"};
   const std::shared_ptr<FunctionPool> functions = pool_of(record);
   if (functions == nullptr) co_return Error{ErrorKind::not_found, "the function or version was deleted meanwhile"};
@@ -94,7 +103,7 @@ http::Task<Result<Lease>> Pool::acquire(http::Exchange& exchange, std::shared_pt
   // Wait in the function's queue. The completion may come on any thread; the coroutine goes on on its own loop.
   auto outcome = std::make_shared<std::optional<Result<Lease>>>();
   std::shared_ptr<Waiter> waiter;
-  const auto executor = exchange.loop().executor();
+  const auto executor = loop.executor();
   const auto initiate = [&](auto handler) {
     auto resume = std::make_shared<decltype(handler)>(std::move(handler));
     auto complete = [outcome, executor, resume](Result<Lease> result) {
@@ -109,14 +118,16 @@ http::Task<Result<Lease>> Pool::acquire(http::Exchange& exchange, std::shared_pt
       return;
     }
     waiter = *queued;
-    exchange.set_on_client_gone([functions, waiter] {
-      if (functions->cancel(waiter)) waiter->complete(Error{ErrorKind::unavailable, "the client went away"});
-    });
+    if (exchange != nullptr) {
+      exchange->set_on_client_gone([functions, waiter] {
+        if (functions->cancel(waiter)) waiter->complete(Error{ErrorKind::unavailable, "the client went away"});
+      });
+    }
     functions->pump();
   };
   co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<http::Executor>, void()>(initiate,
                                                                                                    http::use_task);
-  exchange.set_on_client_gone({});
+  if (exchange != nullptr) exchange->set_on_client_gone({});
   co_return std::move(**outcome);
 }
 
@@ -390,6 +401,11 @@ http::Task<std::optional<sandbox::ExitInfo>> FunctionPool::exit_reason(std::shar
         loop.executor(), std::chrono::milliseconds(5));
     co_await timer.async_wait(http::use_task);
   }
+}
+
+std::shared_ptr<invoke::RuntimeApi> Lease::runtime() const {
+  const std::lock_guard lock(pool_->mutex_);
+  return environment_->runtime;
 }
 
 observe::FunctionLog& Lease::log() const { return *pool_->log_; }

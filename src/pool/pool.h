@@ -26,6 +26,7 @@
 #include "base/result.h"
 #include "http/client.h"
 #include "http/server.h"
+#include "invoke/runtime_api.h"
 #include "model/function.h"
 #include "observe/function_log.h"
 #include "pool/output.h"
@@ -112,6 +113,7 @@ struct Environment {
   std::chrono::steady_clock::time_point idle_since{};
   std::vector<UniqueFd> sockets;
   std::vector<std::unique_ptr<http::ClientConnection>> connections;  // idle ones
+  std::shared_ptr<invoke::RuntimeApi> runtime;                       // of an event function, once it is started
   std::optional<sandbox::ExitInfo> exit;
 };
 
@@ -128,6 +130,8 @@ class Lease {
   std::unique_ptr<http::ClientConnection> take_idle(http::Loop& loop);
   // A connection to the function on this loop: an idle one, or a new one.
   http::Task<Result<std::unique_ptr<http::ClientConnection>>> connect(http::Loop& loop, http::TimePoint deadline);
+  // Of an event function.
+  std::shared_ptr<invoke::RuntimeApi> runtime() const;
   observe::FunctionLog& log() const;
   // What the function has printed so far is in its log when this returns.
   void take_output(http::TimePoint now);
@@ -208,6 +212,8 @@ class Pool {
   // not_found when it was deleted meanwhile.
   // on_client_gone of the exchange is used while waiting.
   http::Task<Result<Lease>> acquire(http::Exchange& exchange, std::shared_ptr<const model::FunctionRecord> record);
+  // The same for whoever waits without a client.
+  http::Task<Result<Lease>> acquire(http::Loop& loop, std::shared_ptr<const model::FunctionRecord> record);
 
   // Brings the record's model into memory, so that the first start need not wait for it. Returns at once.
   void fetch_ahead(const std::shared_ptr<const model::FunctionRecord>& record);
@@ -230,6 +236,8 @@ class Pool {
   friend class Lease;
   friend class SnapshotMaker;
 
+  http::Task<Result<Lease>> acquire(http::Loop& loop, http::Exchange* exchange,
+                                    std::shared_ptr<const model::FunctionRecord> record);
   // nullptr when the version does not exist any more.
   std::shared_ptr<FunctionPool> pool_of(const std::shared_ptr<const model::FunctionRecord>& record);
   // Environments of a version apart from those that serve it, for the making of its snapshot.

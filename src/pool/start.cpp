@@ -139,9 +139,22 @@ void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<s
     const std::lock_guard control(environment->control_mutex);
     environment->controls = std::move(started->controls);
   }
+  std::shared_ptr<invoke::RuntimeApi> runtime;
+  if (config().kind == model::FunctionKind::event && !started->sockets.empty()) {
+    auto opened = invoke::RuntimeApi::open(pool_.loops_, pool_.starters_, std::move(started->sockets.front()),
+                                           pool_.limits_.header_bytes_max);
+    started->sockets.erase(started->sockets.begin());
+    if (opened.ok()) {
+      runtime = std::move(*opened);
+    } else {
+      log::error("runtime_api_failed function={} id={} error={}", config().name, environment->id,
+                 opened.error().message);
+    }
+  }
   {
     const std::lock_guard lock(mutex_);
     environment->sockets = std::move(started->sockets);
+    environment->runtime = std::move(runtime);
   }
   if (environment->apart) return environment->apart(Status());
   http::Loop& loop = pool_.loops_.next();
@@ -219,10 +232,34 @@ void FunctionPool::throttle(Environment& environment) {
     log::error("environment_throttle_failed id={} error={}", environment.id, throttled.error().message);
 }
 
+// The runtime of an event function is ready when it asks for its first event.
+http::Task<Status> FunctionPool::await_runtime(std::shared_ptr<Environment> environment, http::Loop& loop,
+                                               TimePoint deadline) {
+  std::shared_ptr<invoke::RuntimeApi> runtime;
+  {
+    const std::lock_guard lock(mutex_);
+    if (environment->exit) co_return init_error(*environment->exit);
+    runtime = environment->runtime;
+  }
+  if (runtime == nullptr) co_return start_error(internal_error("no Runtime API"));
+  Status ready = co_await runtime->ready(loop, deadline);
+  if (ready.ok()) co_return ready;
+  const std::lock_guard lock(mutex_);
+  // What the runtime says of its init comes before its exit, which follows.
+  if (ready.error().kind == ErrorKind::function_failed) co_return ready;
+  if (environment->exit) co_return init_error(*environment->exit);
+  if (ready.error().kind != ErrorKind::timeout) co_return ready;
+  co_return Error{ErrorKind::function_failed,
+                  "the runtime asked for no event within init_timeout_s (" + std::to_string(config().init_timeout_s) +
+                      " s)",
+                  "Init.TimedOut"};
+}
+
 // Asks the readiness path until it answers below 500. The connection that did may be used on.
 http::Task<Status> FunctionPool::poll_readiness(std::shared_ptr<Environment> environment, http::Loop& loop,
                                                 std::unique_ptr<http::ClientConnection>& connection) {
   const TimePoint deadline = environment->started_at + std::chrono::seconds(config().init_timeout_s);
+  if (config().kind == model::FunctionKind::event) co_return co_await await_runtime(environment, loop, deadline);
   // No connection outlives the freeze that follows the making of a snapshot.
   const std::string request = "GET " + config().readiness_path +
                               " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: thaw-readiness\r\n" +

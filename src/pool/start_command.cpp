@@ -4,10 +4,13 @@
 #include <map>
 #include <thread>
 
+#include "invoke/runtime_api.h"
+
 namespace thaw::pool {
 namespace {
 
 constexpr std::uint32_t kProcessesMax = 1024;
+constexpr const char* kRegion = "us-east-1";  // as the ARNs of the control API have it
 
 std::string with_port(std::string argument, const std::string& port) {
   constexpr std::string_view kPlaceholder = "${PORT}";
@@ -100,6 +103,8 @@ sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const c
   } else if (config.engine == "llama-server") {
     spec.engine = sandbox::Engine::installed;
     spec.argv = llama_command(config, port);
+  } else if (!config.runtime.empty()) {
+    spec.argv = {"/var/task/bootstrap"};
   } else {
     for (const std::string& argument : config.command) spec.argv.push_back(with_port(argument, port));
   }
@@ -112,7 +117,18 @@ sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const c
       {"PYTHONUNBUFFERED", "1"},
   };
   for (const auto& [name, value] : config.environment) variables[name] = value;
-  variables["PORT"] = port;
+  if (config.kind == model::FunctionKind::event) {
+    spec.runtime_api_port = invoke::kRuntimeApiPort;
+    variables["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:" + std::to_string(invoke::kRuntimeApiPort);
+    variables["_HANDLER"] = config.handler;
+    variables["LAMBDA_TASK_ROOT"] = "/var/task";
+    variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = kRegion;
+    variables["AWS_LAMBDA_LOG_GROUP_NAME"] = "/aws/lambda/" + config.name;
+    variables["TZ"] = ":UTC";
+    if (config.concurrency > 1) variables["AWS_LAMBDA_MAX_CONCURRENCY"] = std::to_string(config.concurrency);
+  } else {
+    variables["PORT"] = port;
+  }
   variables["AWS_LAMBDA_FUNCTION_NAME"] = config.name;
   variables["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] = std::to_string(config.memory_mb);
   variables["AWS_LAMBDA_FUNCTION_VERSION"] = record.version;

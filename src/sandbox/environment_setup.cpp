@@ -245,6 +245,16 @@ void Setup::make_sockets() {
   auto sockets = make_tcp_sockets(request_.sockets);
   if (!sockets.ok()) fail(sockets.error());
   sockets_ = std::move(sockets).value();
+  if (request_.runtime_api_port == 0) return;
+  // The function may connect as soon as it runs: the kernel keeps its connection until the server half accepts it.
+  constexpr int kBacklog = 64;
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(request_.runtime_api_port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const int listener = sockets_.front().get();
+  check(::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0, "bind the Runtime API");
+  check(::listen(listener, kBacklog) == 0, "listen for the Runtime API");
 }
 
 void Setup::attach(const UniqueFd& tree, const char* target) {

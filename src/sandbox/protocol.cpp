@@ -47,7 +47,8 @@ Status check_start(const StartBody& body) {
   if (body.strings_bytes > kArgumentsBytesMax) return wrong("strings_bytes");
   if (body.restore > 1) return wrong("restore");
   if (body.model > 1) return wrong("model");
-  if (body.reserved != 0) return wrong("reserved");
+  if (body.runtime_api_port > UINT16_MAX || (body.runtime_api_port != 0 && body.sockets == 0))
+    return wrong("runtime_api_port");
   return {};
 }
 
@@ -78,7 +79,8 @@ Result<StartRequest> decode_start(std::span<const std::byte> bytes) {
                        .sockets = body.sockets,
                        .engine = static_cast<Engine>(body.engine),
                        .restore = body.restore == 1,
-                       .model = body.model == 1};
+                       .model = body.model == 1,
+                       .runtime_api_port = static_cast<std::uint16_t>(body.runtime_api_port)};
   std::string_view tail(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const auto strings = static_cast<std::size_t>(std::count(tail.begin(), tail.end(), '\0'));
   if (strings != std::size_t{body.argument_count} + body.variable_count) return wrong("number of strings");
@@ -178,7 +180,8 @@ Result<std::string> encode_start(std::uint64_t serial, const EnvironmentSpec& sp
                        .variable_count = static_cast<std::uint32_t>(spec.environment.size()),
                        .strings_bytes = static_cast<std::uint32_t>(strings_bytes),
                        .restore = spec.image.valid() ? 1U : 0U,
-                       .model = spec.model.valid() ? 1U : 0U};
+                       .model = spec.model.valid() ? 1U : 0U,
+                       .runtime_api_port = spec.runtime_api_port};
   RETURN_IF_ERROR(check_start(body));
   std::string bytes = encode(MessageType::start, serial, spec.id, body);
   bytes.reserve(bytes.size() + strings_bytes);

@@ -74,7 +74,7 @@ struct StartBody {
   std::uint32_t strings_bytes = 0;
   std::uint32_t restore = 0;  // 1: from an image
   std::uint32_t model = 0;    // 1: with a model
-  std::uint32_t reserved = 0;
+  std::uint32_t runtime_api_port = 0;
 };
 static_assert(sizeof(StartBody) == 56 && std::is_trivially_copyable_v<StartBody>);
 
@@ -176,6 +176,7 @@ struct StartRequest {
   std::vector<std::string> environment;
   bool restore = false;
   bool model = false;
+  std::uint16_t runtime_api_port = 0;
 
   std::size_t descriptors() const {
     return kRequestDescriptors + (model ? 1 : 0) + (restore ? kRestoreDescriptors : 0);

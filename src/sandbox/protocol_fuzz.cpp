@@ -16,6 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     spec.memory_bytes = request->start.memory_bytes;
     spec.tmp_bytes = request->start.tmp_bytes;
     spec.cpu_milli = request->start.cpu_milli;
+    spec.runtime_api_port = request->start.runtime_api_port;
     spec.pids_max = request->start.pids_max;
     spec.sockets = request->start.sockets;
     spec.engine = request->start.engine;

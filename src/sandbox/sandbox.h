@@ -37,6 +37,8 @@ struct EnvironmentSpec {
   std::vector<std::string> environment;  // "NAME=value", the whole environment of the function
   Engine engine = Engine::none;          // installed: the engines' folder is bound at /opt/thaw
   std::uint32_t sockets = 4;             // unconnected TCP sockets made in its network namespace at the start
+  // The first of these sockets listens on this port of the environment's loopback before the function runs; 0: none does.
+  std::uint16_t runtime_api_port = 0;
   UniqueFd package;                      // O_PATH folder, bound read-only at /var/task
   UniqueFd model;                        // the same at kModelFolder; may be empty
   UniqueFd output;                       // write end of a pipe: the function's standard output and error

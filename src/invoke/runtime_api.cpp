@@ -1,0 +1,311 @@
+#include "invoke/runtime_api.h"
+
+#include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/json.hpp>
+
+#include "http/awaited.h"
+
+// g++ 12 sees Asio's coroutine frames allocated and freed through different inlined functions, and is wrong about it.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
+namespace thaw::invoke {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Timer = boost::asio::basic_waitable_timer<Clock, boost::asio::wait_traits<Clock>, http::Executor>;
+
+constexpr std::string_view kRoot = "/2018-06-01/runtime/";
+constexpr std::string_view kInvocation = "invocation/";
+// What a runtime may still send when it has too much to say, so that its request is read and can be answered.
+constexpr std::uint64_t kDrainBytesMax = 64ULL << 20;
+constexpr std::size_t kConnectionsMax = 1024;
+// A runtime waits for its next event as long as there is none.
+constexpr std::chrono::seconds kKeepAliveMax{10L * 365 * 86400};
+
+http::Task<> refuse(http::Exchange& exchange, int status, const char* type, const std::string& message) {
+  const boost::json::object body{{"errorType", type}, {"errorMessage", message}};
+  const std::string text = boost::json::serialize(body);
+  co_await exchange.respond({.status = status, .body = text});
+}
+
+http::Task<> accept(http::Exchange& exchange) {
+  co_await exchange.respond({.status = 202, .body = "{\"status\":\"OK\"}\n"});
+}
+
+std::string json_error(std::string_view type, std::string_view message) {
+  return boost::json::serialize(boost::json::object{{"errorType", type}, {"errorMessage", message}});
+}
+
+// A member of the runtime's error, which may be anything.
+std::string text_of(std::string_view payload, std::string_view key) {
+  boost::json::error_code code;
+  const boost::json::value value = boost::json::parse(payload, code);
+  if (code || !value.is_object()) return {};
+  const boost::json::value* member = value.get_object().if_contains(key);
+  return member != nullptr && member->is_string() ? std::string(member->get_string()) : std::string();
+}
+
+std::string epoch_ms(http::TimePoint deadline) {
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+  const auto at = std::chrono::system_clock::now() + left;
+  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch()).count());
+}
+
+std::string next_fields(const Event& event) {
+  std::string fields;
+  const auto field = [&](std::string_view name, std::string_view value) {
+    if (!value.empty()) fields.append(name).append(": ").append(value).append("\r\n");
+  };
+  field("Lambda-Runtime-Aws-Request-Id", event.request_id);
+  field("Lambda-Runtime-Deadline-Ms", epoch_ms(event.deadline));
+  field("Lambda-Runtime-Invoked-Function-Arn", event.function_arn);
+  field("Lambda-Runtime-Trace-Id", event.trace_id);
+  field("Lambda-Runtime-Client-Context", event.client_context);
+  field("Lambda-Runtime-Cognito-Identity", event.cognito_identity);
+  return fields;
+}
+
+EventOutcome failed(Error error) {
+  EventOutcome outcome;
+  outcome.status = std::move(error);
+  return outcome;
+}
+
+}  // namespace
+
+RuntimeApi::RuntimeApi(http::Loops& loops, std::size_t header_bytes_max)
+    : server_(loops,
+              {.header_bytes_max = header_bytes_max,
+               .connections_max = kConnectionsMax,
+               .keep_alive_wait_max = kKeepAliveMax},
+              [this](http::Exchange& exchange) { return handle(exchange); }) {}
+
+Result<std::shared_ptr<RuntimeApi>> RuntimeApi::open(http::Loops& loops, boost::asio::thread_pool& reaper,
+                                                     UniqueFd listener, std::size_t header_bytes_max) {
+  std::shared_ptr<RuntimeApi> api(new RuntimeApi(loops, header_bytes_max), [&reaper](RuntimeApi* last) {
+    boost::asio::post(reaper, [owned = std::unique_ptr<RuntimeApi>(last)]() mutable { owned.reset(); });
+  });
+  ASSIGN_OR_RETURN(std::ignore, api->server_.listen_on(std::move(listener)));
+  return api;
+}
+
+// ---- The runtime's calls --------------------------------------------------------------------------------------------
+
+http::Task<> RuntimeApi::handle(http::Exchange& exchange) {
+  const auto split = http::split_target(exchange.request().target);
+  const std::string_view method = exchange.request().method;
+  if (split.ok() && split->path.starts_with(kRoot)) {
+    std::string_view path = split->path.substr(kRoot.size());
+    if (method == "GET" && path == "invocation/next") co_return co_await next(exchange);
+    if (method == "POST" && path == "init/error") co_return co_await take_init_error(exchange);
+    if (method == "POST" && path.starts_with(kInvocation)) {
+      path.remove_prefix(kInvocation.size());
+      const std::size_t slash = path.find('/');
+      const std::string_view what = slash == std::string_view::npos ? "" : path.substr(slash);
+      if (what == "/response" || what == "/error")
+        co_return co_await take_answer(exchange, std::string(path.substr(0, slash)), what == "/error");
+    }
+  }
+  co_await refuse(exchange, 404, "InvalidPath", "the Runtime API has no such path or method");
+}
+
+void RuntimeApi::wait_for_work(http::Exchange& exchange, std::function<void(std::shared_ptr<Work>)> done) {
+  std::shared_ptr<Work> work;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!ended_ && offered_.empty()) {
+      const std::uint64_t id = ++next_id_;
+      waiting_.push_back({id, std::move(done)});
+      exchange.set_on_client_gone([this, id] {
+        std::function<void(std::shared_ptr<Work>)> gone;
+        {
+          const std::lock_guard again(mutex_);
+          for (auto& one : waiting_) {
+            if (one.id == id) gone = std::move(one.done);
+          }
+          std::erase_if(waiting_, [&](const Waiting& one) { return one.id == id; });
+        }
+        if (gone) gone(nullptr);
+      });
+      return;
+    }
+    if (!ended_) {
+      work = std::move(offered_.front());
+      offered_.pop_front();
+    }
+  }
+  done(std::move(work));
+}
+
+http::Task<> RuntimeApi::next(http::Exchange& exchange) {
+  settle_init(Status());
+  const auto work = co_await http::awaited<std::shared_ptr<Work>>(
+      exchange.loop(), [&](auto done) { wait_for_work(exchange, std::move(done)); });
+  exchange.set_on_client_gone({});
+  if (work == nullptr) {
+    exchange.close_after();
+    co_return co_await refuse(exchange, 410, "Gone", "the environment ends");
+  }
+  const std::string fields = next_fields(work->event);
+  const Status sent = co_await exchange.respond({.body = work->event.payload, .extra_fields = fields});
+  if (!sent.ok()) {
+    finish(work->event.request_id,
+           failed({ErrorKind::unavailable, "the runtime went away while it was given the event"}));
+  }
+}
+
+http::Task<> RuntimeApi::take_answer(http::Exchange& exchange, std::string id, bool is_error) {
+  if (!in_flight(id)) co_return co_await refuse(exchange, 400, "InvalidRequestID", "Invalid request ID");
+  const std::string content_type(exchange.request().fields.find("content-type"));
+  const std::string error_type(exchange.request().fields.find("lambda-runtime-function-error-type"));
+  EventOutcome outcome;
+  outcome.function_error = is_error;
+  outcome.content_type = content_type;
+  std::uint64_t bytes = 0;
+  for (;;) {
+    const auto piece = co_await exchange.read_body();
+    if (!piece.ok()) {
+      finish(id, failed({ErrorKind::function_failed, "the runtime's response broke off: " + piece.error().message}));
+      co_return;
+    }
+    if (piece->empty()) break;
+    bytes += piece->size();
+    if (bytes <= kPayloadBytesMax) outcome.payload.append(*piece);
+    if (bytes > kDrainBytesMax) break;
+  }
+  if (bytes > kPayloadBytesMax) {
+    const std::string message = "Response payload size exceeded maximum allowed payload size (" +
+                                std::to_string(kPayloadBytesMax) + " bytes).";
+    outcome.function_error = true;
+    outcome.error_type = "Function.ResponseSizeTooLarge";
+    outcome.payload = json_error(outcome.error_type, message);
+    finish(id, std::move(outcome));
+    if (bytes > kDrainBytesMax) exchange.close_after();
+    co_return co_await refuse(exchange, 413, "RequestEntityTooLarge", message);
+  }
+  if (is_error) outcome.error_type = error_type.empty() ? text_of(outcome.payload, "errorType") : error_type;
+  // A second answer to the same event has nobody to go to.
+  if (!finish(id, std::move(outcome)))
+    co_return co_await refuse(exchange, 400, "InvalidRequestID", "Invalid request ID");
+  co_await accept(exchange);
+}
+
+http::Task<> RuntimeApi::take_init_error(http::Exchange& exchange) {
+  const std::string header(exchange.request().fields.find("lambda-runtime-function-error-type"));
+  const auto body = co_await exchange.read_whole_body(kPayloadBytesMax);
+  if (!body.ok()) co_return co_await refuse(exchange, 400, "InvalidRequest", body.error().message);
+  const std::string type = header.empty() ? text_of(*body, "errorType") : header;
+  const std::string message = text_of(*body, "errorMessage");
+  bool late = false;
+  {
+    const std::lock_guard lock(mutex_);
+    late = init_.has_value();
+  }
+  if (late) co_return co_await refuse(exchange, 403, "InvalidStateTransition", "the init is over already");
+  settle_init(Error{ErrorKind::function_failed, message.empty() ? "the runtime reported an error of its init" : message,
+                    type.empty() ? "Runtime.Unknown" : type});
+  co_await accept(exchange);
+}
+
+// ---- The host's side ------------------------------------------------------------------------------------------------
+
+void RuntimeApi::settle_init(Status status) {
+  std::function<void(Status)> done;
+  {
+    const std::lock_guard lock(mutex_);
+    if (init_) return;
+    init_ = status;
+    done = std::move(on_init_);
+    on_init_ = nullptr;
+  }
+  if (done) done(std::move(status));
+}
+
+http::Task<Status> RuntimeApi::ready(http::Loop& loop, http::TimePoint deadline) {
+  Timer timer(loop.executor(), deadline);
+  timer.async_wait([held = weak_from_this()](const boost::system::error_code& stopped) {
+    const auto self = stopped ? nullptr : held.lock();
+    if (self != nullptr) self->settle_init(Error{ErrorKind::timeout, "the runtime asked for no event in time"});
+  });
+  co_return co_await http::awaited<Status>(loop, [&](auto done) {
+    std::optional<Status> known;
+    {
+      const std::lock_guard lock(mutex_);
+      known = init_;
+      if (!known) on_init_ = done;
+    }
+    if (known) done(*std::move(known));
+  });
+}
+
+bool RuntimeApi::in_flight(const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  return works_.contains(id);
+}
+
+bool RuntimeApi::finish(const std::string& id, EventOutcome outcome) {
+  std::shared_ptr<Work> work;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = works_.find(id);
+    if (found == works_.end()) return false;
+    work = std::move(found->second);
+    works_.erase(found);
+    std::erase(offered_, work);
+  }
+  work->done(std::move(outcome));
+  return true;
+}
+
+void RuntimeApi::offer(std::shared_ptr<Work> work) {
+  Waiting taker;
+  bool ended = false;
+  {
+    const std::lock_guard lock(mutex_);
+    ended = ended_;
+    if (!ended) {
+      works_[work->event.request_id] = work;
+      if (waiting_.empty()) {
+        offered_.push_back(work);
+      } else {
+        taker = std::move(waiting_.front());
+        waiting_.pop_front();
+      }
+    }
+  }
+  if (ended) return work->done(failed({ErrorKind::unavailable, "the environment has ended"}));
+  if (taker.done) taker.done(std::move(work));
+}
+
+http::Task<EventOutcome> RuntimeApi::invoke(http::Loop& loop, Event event) {
+  const std::string id = event.request_id;
+  Timer timer(loop.executor(), event.deadline);
+  timer.async_wait([held = weak_from_this(), id](const boost::system::error_code& stopped) {
+    const auto self = stopped ? nullptr : held.lock();
+    if (self != nullptr) self->finish(id, failed({ErrorKind::timeout, "no response by the deadline"}));
+  });
+  co_return co_await http::awaited<EventOutcome>(loop, [&](auto done) {
+    auto work = std::make_shared<Work>();
+    work->event = std::move(event);
+    work->done = done;
+    offer(std::move(work));
+  });
+}
+
+void RuntimeApi::end() {
+  std::deque<Waiting> waiting;
+  std::unordered_map<std::string, std::shared_ptr<Work>> works;
+  {
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+    waiting.swap(waiting_);
+    works.swap(works_);
+    offered_.clear();
+  }
+  settle_init(Error{ErrorKind::unavailable, "the environment ended during init"});
+  for (auto& one : waiting) one.done(nullptr);
+  for (auto& [id, work] : works) work->done(failed({ErrorKind::unavailable, "the environment has ended"}));
+}
+
+}  // namespace thaw::invoke

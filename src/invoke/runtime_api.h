@@ -1,0 +1,79 @@
+// The Lambda Runtime API of one environment ("Using the Lambda runtime API for custom runtimes", AWS Lambda Developer
+// Guide): the runtime inside asks for events and posts what came of them.
+//
+//   GET  /2018-06-01/runtime/invocation/next
+//   POST /2018-06-01/runtime/invocation/ID/response, /2018-06-01/runtime/invocation/ID/error
+//   POST /2018-06-01/runtime/init/error
+#pragma once
+
+#include <boost/asio/thread_pool.hpp>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "http/server.h"
+#include "invoke/event.h"
+
+namespace thaw::invoke {
+
+// What serves it, inside the environment's network namespace.
+inline constexpr std::uint16_t kRuntimeApiPort = 9001;
+
+// Ownership: owns the listener; borrows loops and reaper, which outlive it. Threads: every method from any thread.
+class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
+ public:
+  // listener: a socket bound in the environment. The last reference may be dropped anywhere: connections are waited for
+  // on a thread of reaper.
+  static Result<std::shared_ptr<RuntimeApi>> open(http::Loops& loops, boost::asio::thread_pool& reaper,
+                                                  UniqueFd listener, std::size_t header_bytes_max);
+
+  // Until the runtime asks for its first event. Errors: function_failed with what it says of its init; timeout;
+  // unavailable after end().
+  http::Task<Status> ready(http::Loop& loop, http::TimePoint deadline);
+  // Hands one event over and waits for what comes of it. Errors: in the outcome.
+  http::Task<EventOutcome> invoke(http::Loop& loop, Event event);
+  // The environment is over: whoever waits gets `unavailable`.
+  void end();
+
+ private:
+  struct Work {
+    Event event;
+    std::function<void(EventOutcome)> done;
+  };
+  struct Waiting {
+    std::uint64_t id = 0;
+    std::function<void(std::shared_ptr<Work>)> done;
+  };
+
+  RuntimeApi(http::Loops& loops, std::size_t header_bytes_max);
+
+  http::Task<> handle(http::Exchange& exchange);
+  http::Task<> next(http::Exchange& exchange);
+  http::Task<> take_answer(http::Exchange& exchange, std::string id, bool is_error);
+  http::Task<> take_init_error(http::Exchange& exchange);
+  void wait_for_work(http::Exchange& exchange, std::function<void(std::shared_ptr<Work>)> done);
+  void offer(std::shared_ptr<Work> work);
+  void settle_init(Status status);
+  // False when nobody waits for it any more.
+  bool finish(const std::string& id, EventOutcome outcome);
+  bool in_flight(const std::string& id);
+
+  std::mutex mutex_;
+  // Below: guarded by mutex_.
+  std::deque<Waiting> waiting_;            // calls of next without an event
+  std::deque<std::shared_ptr<Work>> offered_;  // events that no call has taken
+  std::unordered_map<std::string, std::shared_ptr<Work>> works_;
+  std::optional<Status> init_;             // how it went, once that is known
+  std::function<void(Status)> on_init_;
+  std::uint64_t next_id_ = 0;
+  bool ended_ = false;
+
+  http::Server server_;  // last: its connections use all of the above
+};
+
+}  // namespace thaw::invoke

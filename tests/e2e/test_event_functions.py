@@ -1,0 +1,147 @@
+"""Event functions: a real custom runtime on the Runtime API, invoked through Lambda's Invoke."""
+
+import base64
+import concurrent.futures
+import json
+import re
+import time
+
+import harness
+import pytest
+
+EVENTS = harness.FUNCTIONS / "events"
+PAYLOAD_MAX = 6291556
+
+
+def invoke(daemon, name, payload=b"{}", **fields):
+    headers = {"X-Amz-" + key.replace("_", "-"): value for key, value in fields.items()}
+    return daemon.request("POST", f"/2015-03-31/functions/{name}/invocations", data=payload, headers=headers)
+
+
+def ask(daemon, name, event):
+    return invoke(daemon, name, json.dumps(event).encode())
+
+
+def test_an_event_goes_to_the_runtime_and_its_response_comes_back(daemon):
+    function = daemon.deploy(EVENTS, "echo")
+    context = {"client": {"installation_id": "7"}}
+    answer = invoke(
+        daemon,
+        "echo",
+        json.dumps({"text": "Grüße", "n": [1, 2.5, None]}).encode(),
+        Client_Context=base64.b64encode(json.dumps(context).encode()).decode(),
+    )
+    assert answer.status_code == 200
+    assert answer.headers["X-Amz-Executed-Version"] == "$LATEST"
+    assert "X-Amz-Function-Error" not in answer.headers
+    seen = answer.json()
+    assert seen["event"] == {"text": "Grüße", "n": [1, 2.5, None]}
+    assert seen["environment"]["AWS_LAMBDA_FUNCTION_NAME"] == "echo"
+    assert seen["environment"]["_HANDLER"] == "any.thing"
+    assert 0 < seen["left_ms"] <= 2000
+    assert seen["fields"]["lambda-runtime-aws-request-id"] == answer.headers["x-amzn-requestid"]
+    assert seen["fields"]["lambda-runtime-invoked-function-arn"].endswith(":function:echo")
+    assert json.loads(seen["fields"]["lambda-runtime-client-context"]) == context
+    log = function.wait_log("REPORT RequestId")
+    assert re.search(harness.REPORT_LINE, log)
+    assert f"handles {answer.headers['x-amzn-requestid']}" in log
+
+
+def test_the_runtime_stays_across_a_freeze(daemon):
+    function = daemon.deploy(EVENTS, "frozen")
+    assert ask(daemon, "frozen", {}).json()["count"] == 1
+    harness.wait_for(lambda: function.environments("frozen"), "the environment to freeze")
+    assert ask(daemon, "frozen", {}).json()["count"] == 2
+
+
+def test_events_at_once_have_environments_of_their_own(daemon):
+    daemon.deploy(EVENTS, "many")
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda n: ask(daemon, "many", {"n": n}), range(40)))
+    assert [answer.json()["event"]["n"] for answer in answers] == list(range(40))
+
+
+def test_an_error_of_the_function_is_its_own_json(daemon):
+    daemon.deploy(EVENTS, "fails")
+    answer = ask(daemon, "fails", {"do": "fail"})
+    assert (answer.status_code, answer.headers["X-Amz-Function-Error"]) == (200, "Unhandled")
+    assert answer.json() == {"errorType": "Oops", "errorMessage": "as asked", "stackTrace": []}
+    assert ask(daemon, "fails", {}).json()["count"] == 2
+
+
+@pytest.mark.parametrize("status, message", [(0, "without providing a reason"), (9, "exit status 9")])
+def test_a_runtime_that_exits_is_started_again(daemon, status, message):
+    daemon.deploy(EVENTS, "exits")
+    answer = ask(daemon, "exits", {"do": "exit", "status": status})
+    assert answer.headers["X-Amz-Function-Error"] == "Unhandled"
+    assert answer.json()["errorType"] == "Runtime.ExitError"
+    assert message in answer.json()["errorMessage"]
+    assert ask(daemon, "exits", {}).json()["count"] == 1
+
+
+def test_a_function_that_hangs_times_out_and_the_next_event_is_served(daemon):
+    daemon.deploy(EVENTS, "hangs")
+    answer = ask(daemon, "hangs", {"do": "hang"})
+    assert answer.headers["X-Amz-Function-Error"] == "Unhandled"
+    assert answer.json()["errorType"] == "Sandbox.Timedout"
+    assert "Task timed out after 2.00 seconds" in answer.json()["errorMessage"]
+    assert ask(daemon, "hangs", {}).json()["count"] == 1
+
+
+def test_a_runtime_that_breaks_the_protocol_gets_errors_and_harms_nobody(daemon):
+    function = daemon.deploy(EVENTS, "breaks")
+    seen = ask(daemon, "breaks", {"do": "misbehave"}).json()
+    assert seen == {"wrong id": 400, "no such path": 404, "late init error": 403}
+    harness.wait_for(lambda: "second answer: 400" in function.log(), "the second answer to be refused")
+    answer = ask(daemon, "breaks", {"do": "large"})
+    assert answer.json()["errorType"] == "Function.ResponseSizeTooLarge"
+    assert ask(daemon, "breaks", {}).json()["count"] == 3
+
+
+@pytest.mark.parametrize(
+    "init, error_type, message",
+    [
+        ("error", "Runtime.ImportModuleError", "no such module"),
+        ("exit", "Init.Exited", "status 3"),
+        ("hang", "Init.TimedOut", "init_timeout_s (1 s)"),
+    ],
+)
+def test_an_init_that_fails_is_an_error_of_the_function(daemon, init, error_type, message):
+    daemon.deploy(EVENTS, "init-" + init, environment={"INIT": init}, init_timeout_s=1)
+    answer = ask(daemon, "init-" + init, {})
+    assert (answer.status_code, answer.headers["X-Amz-Function-Error"]) == (200, "Unhandled")
+    assert answer.json()["errorType"] == error_type
+    assert message in answer.json()["errorMessage"]
+
+
+def test_bad_requests_are_refused_by_name(daemon):
+    daemon.deploy(EVENTS, "strict")
+    for answer, status, kind in [
+        (invoke(daemon, "strict", b"{"), 400, "InvalidRequestContentException"),
+        (invoke(daemon, "strict", Client_Context="{}"), 400, "InvalidRequestContentException"),
+        (invoke(daemon, "strict", Client_Context="A" * 3584), 400, "InvalidParameterValueException"),
+        (invoke(daemon, "strict", Invocation_Type="Maybe"), 400, "InvalidParameterValueException"),
+        (invoke(daemon, "strict", Invocation_Type="Event"), 400, "InvalidParameterValueException"),
+        (invoke(daemon, "nobody"), 404, "ResourceNotFoundException"),
+        (invoke(daemon, "strict:7"), 404, "ResourceNotFoundException"),
+        (invoke(daemon, "strict", b'"' + b"x" * PAYLOAD_MAX + b'"'), 413, "RequestTooLargeException"),
+    ]:
+        assert (answer.status_code, answer.headers["x-amzn-ErrorType"]) == (status, kind), answer.text
+    assert invoke(daemon, "strict", Invocation_Type="DryRun").status_code == 204
+    assert invoke(daemon, "strict", b"").json()["event"] == {}
+
+
+def test_an_http_request_to_an_event_function_says_how_to_call_it(daemon):
+    function = daemon.deploy(EVENTS, "no-http")
+    answer = function.get("/")
+    assert answer.status_code == 501 or answer.status_code == 400
+    assert "Lambda API" in answer.json()["message"]
+
+
+def test_ten_thousand_bytes_of_garbage_on_the_payload_path_do_no_harm(daemon):
+    daemon.deploy(EVENTS, "sturdy")
+    deadline = time.monotonic() + harness.HANG_S
+    for size in (1, 100, 10_000):
+        assert invoke(daemon, "sturdy", bytes(range(256)) * size).status_code in (400, 413)
+        assert time.monotonic() < deadline
+    assert ask(daemon, "sturdy", {"fine": True}).json()["event"] == {"fine": True}
