@@ -107,7 +107,7 @@ def test_a_runtime_that_breaks_the_protocol_gets_errors_and_harms_nobody(daemon)
     ],
 )
 def test_an_init_that_fails_is_an_error_of_the_function(daemon, init, error_type, message):
-    daemon.deploy(EVENTS, "init-" + init, environment={"INIT": init}, init_timeout_s=1)
+    daemon.deploy(EVENTS, "init-" + init, environment__INIT=init, init_timeout_s=1)
     answer = ask(daemon, "init-" + init, {})
     assert (answer.status_code, answer.headers["X-Amz-Function-Error"]) == (200, "Unhandled")
     assert answer.json()["errorType"] == error_type
