@@ -49,6 +49,7 @@ struct Package {
   UniqueFd folder;
   std::shared_ptr<const void> hold;
   UniqueFd model;  // empty where the function names none
+  UniqueFd runtime;  // the folder of the managed runtimes, for a function that uses one
   std::shared_ptr<const void> model_hold;
 };
 // May take as long as a model takes that has to be fetched. An error with this code is for the caller, as it is; others

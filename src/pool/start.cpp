@@ -101,6 +101,7 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
   spec.sockets = kFirstSockets;
   spec.package = std::move(package->folder);
   spec.model = std::move(package->model);
+  spec.runtime = std::move(package->runtime);
   spec.output = std::move(output->write_end);
   if (const auto image = find_image(*environment); image != nullptr) {
     auto pages = sys::duplicate(image->pages);
@@ -140,10 +141,9 @@ void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<s
     environment->controls = std::move(started->controls);
   }
   std::shared_ptr<invoke::RuntimeApi> runtime;
-  if (config().kind == model::FunctionKind::event && !started->sockets.empty()) {
-    auto opened = invoke::RuntimeApi::open(pool_.loops_, pool_.starters_, std::move(started->sockets.front()),
+  if (started->listener.valid()) {
+    auto opened = invoke::RuntimeApi::open(pool_.loops_, pool_.starters_, std::move(started->listener),
                                            pool_.limits_.header_bytes_max);
-    started->sockets.erase(started->sockets.begin());
     if (opened.ok()) {
       runtime = std::move(*opened);
     } else {

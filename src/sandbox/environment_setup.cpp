@@ -39,6 +39,8 @@ constexpr rlim_t kStackBytes = 8 << 20;
 constexpr std::string_view kOomScoreAdjust = "300";
 // Clear of the numbers 0 to 3, which are given out last.
 constexpr int kParkedFd = 64;
+// Connections to the Runtime API that wait to be accepted: a runtime and its extensions have a few.
+constexpr int kBacklog = 128;
 constexpr std::string_view kRestoreFailed = "Snapshot.RestoreFailed";
 
 // Places in /proc that tell about the machine: those that only root can open are covered too, in depth.
@@ -154,9 +156,12 @@ class Setup {
   UniqueFd output_;
   UniqueFd engine_;
   UniqueFd model_;
+  UniqueFd runtime_;
+  UniqueFd layers_;
   UniqueFd image_;
   UniqueFd working_set_;
   std::vector<UniqueFd> sockets_;
+  UniqueFd listener_;
 };
 
 // The process may wait for long: it must not hold other environments' sockets, namespaces and pipes open.
@@ -230,6 +235,8 @@ void Setup::wait_for_go() {
   package_ = std::move(message->fds[next++]);
   output_ = std::move(message->fds[next++]);
   if (request_.model) model_ = std::move(message->fds[next++]);
+  if (request_.runtime) runtime_ = std::move(message->fds[next++]);
+  if (request_.layers) layers_ = std::move(message->fds[next++]);
   if (request_.restore) {
     image_ = std::move(message->fds[next++]);
     working_set_ = std::move(message->fds[next++]);
@@ -246,15 +253,9 @@ void Setup::make_sockets() {
   if (!sockets.ok()) fail(sockets.error());
   sockets_ = std::move(sockets).value();
   if (request_.runtime_api_port == 0) return;
-  // The function may connect as soon as it runs: the kernel keeps its connection until the server half accepts it.
-  constexpr int kBacklog = 64;
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(request_.runtime_api_port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const int listener = sockets_.front().get();
-  check(::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0, "bind the Runtime API");
-  check(::listen(listener, kBacklog) == 0, "listen for the Runtime API");
+  auto listener = listen_on_loopback(request_.runtime_api_port);
+  if (!listener.ok()) fail(listener.error());
+  listener_ = std::move(listener).value();
 }
 
 void Setup::attach(const UniqueFd& tree, const char* target) {
@@ -288,6 +289,8 @@ void Setup::mount_own() {
   attach(package_, "/var/task");
   if (engine_.valid()) attach(engine_, "/opt/thaw");
   if (model_.valid()) attach(model_, kModelFolder);
+  if (runtime_.valid()) attach(runtime_, "/var/runtime");
+  if (layers_.valid()) attach(layers_, "/opt");
   check(::chdir("/var/task") == 0, "the package");
 }
 
@@ -335,7 +338,9 @@ void Setup::send_finished() {
   report_.kind = kReportFinished;
   std::vector<int> fds;
   for (const UniqueFd& socket : sockets_) fds.push_back(socket.get());
+  if (listener_.valid()) fds.push_back(listener_.get());
   send(fds);
+  listener_.reset();
 }
 
 // Process 2, from the image. It gives its privileges up by itself, when it needs them no more.
@@ -455,6 +460,22 @@ Result<UniqueFd> clone_read_only(const UniqueFd& folder) {
 }
 
 void become_environment(const SetupPlan& plan) { Setup(plan).run(); }
+
+Result<UniqueFd> listen_on_loopback(std::uint16_t port) {
+  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return sys::errno_error("socket of the Runtime API");
+  const int on = 1;
+  if (::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0)
+    return sys::errno_error("SO_REUSEADDR");
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
+    return sys::errno_error("bind 127.0.0.1:" + std::to_string(port));
+  if (::listen(socket.get(), kBacklog) != 0) return sys::errno_error("listen on 127.0.0.1:" + std::to_string(port));
+  return socket;
+}
 
 Result<std::vector<UniqueFd>> make_tcp_sockets(std::uint32_t count) {
   std::vector<UniqueFd> sockets;

@@ -68,7 +68,7 @@ Error error_of_failed_step(std::span<const std::byte, kFailedStepBytes> step);
 
 // What the spawner sends to a process that waits: the bytes of the start request, as decode_request has accepted them,
 // with these descriptors. The folders are detached mounts (clone_read_only). Behind these come, each where there is
-// one, the model, the image with its working set, and the engine.
+// one, the model, the runtime, the layers, the image with its working set, and the engine.
 inline constexpr std::size_t kGoPackage = 0;
 inline constexpr std::size_t kGoOutput = 1;
 
@@ -88,6 +88,9 @@ struct SetupPlan {
 
 // A detached read-only, nosuid, nodev mount of a folder. The folder must be mounted in the calling process's namespace.
 Result<UniqueFd> clone_read_only(const UniqueFd& folder);
+
+// A non-blocking TCP socket that listens on 127.0.0.1:port in the calling thread's network namespace.
+Result<UniqueFd> listen_on_loopback(std::uint16_t port);
 
 // Unconnected, non-blocking TCP sockets in the calling thread's network namespace, TCP_NODELAY set.
 Result<std::vector<UniqueFd>> make_tcp_sockets(std::uint32_t count);

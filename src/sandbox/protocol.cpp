@@ -47,8 +47,12 @@ Status check_start(const StartBody& body) {
   if (body.strings_bytes > kArgumentsBytesMax) return wrong("strings_bytes");
   if (body.restore > 1) return wrong("restore");
   if (body.model > 1) return wrong("model");
-  if (body.runtime_api_port > UINT16_MAX || (body.runtime_api_port != 0 && body.sockets == 0))
-    return wrong("runtime_api_port");
+  if (body.runtime > 1) return wrong("runtime");
+  if (body.layers > 1) return wrong("layers");
+  const bool engine = body.engine != static_cast<std::uint32_t>(Engine::none);
+  if (body.layers == 1 && (body.model == 1 || engine))
+    return wrong("layers beside an engine or a model: both need /opt");
+  if (body.runtime_api_port > 65535) return wrong("runtime_api_port");
   return {};
 }
 
@@ -80,6 +84,8 @@ Result<StartRequest> decode_start(std::span<const std::byte> bytes) {
                        .engine = static_cast<Engine>(body.engine),
                        .restore = body.restore == 1,
                        .model = body.model == 1,
+                       .runtime = body.runtime == 1,
+                       .layers = body.layers == 1,
                        .runtime_api_port = static_cast<std::uint16_t>(body.runtime_api_port)};
   std::string_view tail(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const auto strings = static_cast<std::size_t>(std::count(tail.begin(), tail.end(), '\0'));
@@ -181,6 +187,8 @@ Result<std::string> encode_start(std::uint64_t serial, const EnvironmentSpec& sp
                        .strings_bytes = static_cast<std::uint32_t>(strings_bytes),
                        .restore = spec.image.valid() ? 1U : 0U,
                        .model = spec.model.valid() ? 1U : 0U,
+                       .runtime = spec.runtime.valid() ? 1U : 0U,
+                       .layers = spec.layers.valid() ? 1U : 0U,
                        .runtime_api_port = spec.runtime_api_port};
   RETURN_IF_ERROR(check_start(body));
   std::string bytes = encode(MessageType::start, serial, spec.id, body);
@@ -217,8 +225,9 @@ Result<Reply> decode_reply(std::span<const std::byte> bytes, std::size_t descrip
       break;
     case MessageType::started:
       if (!take(bytes, reply.started) || (reply.started.controls & ~kControlsAll) != 0) return corrupt;
-      if (reply.started.sockets > kSocketsPerRequestMax) return corrupt;
-      expected = reply.started.sockets + static_cast<std::size_t>(std::popcount(reply.started.controls));
+      if (reply.started.sockets > kSocketsPerRequestMax || reply.started.listener > 1) return corrupt;
+      expected = reply.started.sockets + reply.started.listener +
+                 static_cast<std::size_t>(std::popcount(reply.started.controls));
       break;
     case MessageType::sockets_made: {
       SocketsBody body;

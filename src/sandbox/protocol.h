@@ -9,15 +9,15 @@
 //
 //   request        body          tail                              descriptors
 //   start          StartBody     argv, then the variables: each    the package's folder, the output pipe; with
-//                                string with its NUL,              model: the model's folder; with restore: the
-//                                strings_bytes in all              image, its working set
+//                                string with its NUL,              model, runtime, layers: that folder;
+//                                strings_bytes in all              with restore: the image, its working set
 //   make_sockets   CountBody     -                                 -
 //   freeze         FreezeBody    -                                 the image, an empty writable file
 //   destroy        -             -                                 -
 //
 //   reply          body          descriptors
 //   ready          ReadyBody     -                                 sent once, before the first request is read
-//   started        StartedBody   control files, as controls says, then the sockets
+//   started        StartedBody   control files, as controls says, then the sockets, then the listener
 //   sockets_made   SocketsBody   the sockets
 //   frozen         FrozenBody    -
 //   exited         ExitedBody    -                                 serial is 0
@@ -39,7 +39,7 @@
 namespace thaw::sandbox::protocol {
 
 inline constexpr std::uint32_t kMagic = 0x50534854;  // "THSP"
-inline constexpr std::uint16_t kVersion = 1;
+inline constexpr std::uint16_t kVersion = 2;
 
 enum class MessageType : std::uint16_t {
   start = 1,
@@ -74,9 +74,11 @@ struct StartBody {
   std::uint32_t strings_bytes = 0;
   std::uint32_t restore = 0;  // 1: from an image
   std::uint32_t model = 0;    // 1: with a model
+  std::uint32_t runtime = 0;  // 1: with a runtime
+  std::uint32_t layers = 0;   // 1: with layers
   std::uint32_t runtime_api_port = 0;
 };
-static_assert(sizeof(StartBody) == 56 && std::is_trivially_copyable_v<StartBody>);
+static_assert(sizeof(StartBody) == 64 && std::is_trivially_copyable_v<StartBody>);
 
 struct CountBody {
   std::uint32_t count = 0;
@@ -120,7 +122,7 @@ struct StartedBody {
   std::uint32_t cpu_quota_us = 0;
   std::uint32_t cpu_period_us = 0;
   std::uint32_t sockets = 0;
-  std::uint32_t reserved = 0;
+  std::uint32_t listener = 0;  // 1: behind the sockets
 };
 static_assert(sizeof(StartedBody) == 280 && std::is_trivially_copyable_v<StartedBody>);
 
@@ -151,7 +153,7 @@ inline constexpr std::size_t kRequestBytesMax = sizeof(Header) + sizeof(StartBod
 inline constexpr std::size_t kReplyBytesMax = sizeof(Header) + sizeof(FrozenBody);
 inline constexpr std::size_t kRequestDescriptors = 2;  // of a start
 inline constexpr std::size_t kRestoreDescriptors = 2;  // more, with restore
-inline constexpr std::size_t kStartDescriptorsMax = kRequestDescriptors + 1 + kRestoreDescriptors;
+inline constexpr std::size_t kStartDescriptorsMax = kRequestDescriptors + 3 + kRestoreDescriptors;
 inline constexpr std::size_t kReplyDescriptorsMax = kSocketsPerRequestMax + 8;
 
 // What a request may ask for.
@@ -176,11 +178,13 @@ struct StartRequest {
   std::vector<std::string> environment;
   bool restore = false;
   bool model = false;
+  bool runtime = false;
+  bool layers = false;
   std::uint16_t runtime_api_port = 0;
 
-  std::size_t descriptors() const {
-    return kRequestDescriptors + (model ? 1 : 0) + (restore ? kRestoreDescriptors : 0);
-  }
+  // Of folders beside the package: model, runtime, layers, in this order.
+  std::size_t folders() const { return (model ? 1U : 0U) + (runtime ? 1U : 0U) + (layers ? 1U : 0U); }
+  std::size_t descriptors() const { return kRequestDescriptors + folders() + (restore ? kRestoreDescriptors : 0); }
 };
 
 struct Request {

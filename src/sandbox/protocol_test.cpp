@@ -71,6 +71,11 @@ TEST(Protocol, FieldsOutOfBoundsAreRefused) {
   EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, model), 1), 2).ok());
   EXPECT_TRUE(decode(with_field<std::uint32_t>(offsetof(StartBody, model), 1), 3).ok());
   EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, model), 2), 3).ok());
+  EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, runtime), 2), 3).ok());
+  EXPECT_TRUE(decode(with_field<std::uint32_t>(offsetof(StartBody, runtime), 1), 3).ok());
+  EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, layers), 2), 3).ok());
+  EXPECT_TRUE(decode(with_field<std::uint32_t>(offsetof(StartBody, layers), 1), 3).ok());
+  EXPECT_TRUE(decode(with_field<std::uint32_t>(offsetof(StartBody, runtime_api_port), 65535), 2).ok());
   EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, runtime_api_port), 65536), 2).ok());
 }
 

@@ -37,11 +37,14 @@ struct EnvironmentSpec {
   std::vector<std::string> environment;  // "NAME=value", the whole environment of the function
   Engine engine = Engine::none;          // installed: the engines' folder is bound at /opt/thaw
   std::uint32_t sockets = 4;             // unconnected TCP sockets made in its network namespace at the start
-  // The first of these sockets listens on this port of the environment's loopback before the function runs; 0: none does.
-  std::uint16_t runtime_api_port = 0;
   UniqueFd package;                      // O_PATH folder, bound read-only at /var/task
   UniqueFd model;                        // the same at kModelFolder; may be empty
-  UniqueFd output;                       // write end of a pipe: the function's standard output and error
+  // TCP port on the environment's 127.0.0.1 where Lambda's Runtime API is served to the function: a socket listens
+  // there before the function starts. 0: none.
+  std::uint16_t runtime_api_port = 0;
+  UniqueFd runtime;  // O_PATH folder, bound read-only at /var/runtime; may be empty
+  UniqueFd layers;   // the same at /opt, in place of what is there: neither with an engine nor with a model
+  UniqueFd output;   // write end of a pipe: the function's standard output and error
   // A snapshot to restore, as snapshot::load_image() has it in memory; argv and environment are then the snapshot's.
   UniqueFd image;
   UniqueFd working_set;  // beside the image: its working set, which the restore uses and may add to
@@ -83,6 +86,9 @@ struct Started {
   std::unique_ptr<Controls> controls;
   // Unconnected, non-blocking AF_INET stream sockets inside the environment's network namespace.
   std::vector<UniqueFd> sockets;
+  // Listens at EnvironmentSpec::runtime_api_port, non-blocking; invalid where none was asked for. Nobody else holds it:
+  // who closes it ends the listening.
+  UniqueFd listener;
   // How long the spawner took to have the function's process running.
   std::chrono::microseconds took{0};
 };

@@ -65,6 +65,7 @@ class Spawner {
     std::uint32_t cpu_milli = 0;
     std::uint64_t memory_bytes = 0;
     std::vector<UniqueFd> sockets;
+    bool listens = false;    // a listener comes behind the sockets
     bool answered = false;   // the start
     bool destroyed = false;  // by request
     std::optional<Error> failure;

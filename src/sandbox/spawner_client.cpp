@@ -122,6 +122,8 @@ void SpawnerClient::start(EnvironmentSpec spec, StartDone done) {
   if (!spec.package.valid() || !spec.output.valid()) return refuse(invalid_argument("a start needs both descriptors"));
   std::vector<int> fds{spec.package.get(), spec.output.get()};
   if (spec.model.valid()) fds.push_back(spec.model.get());
+  if (spec.runtime.valid()) fds.push_back(spec.runtime.get());
+  if (spec.layers.valid()) fds.push_back(spec.layers.get());
   if (spec.image.valid()) fds.insert(fds.end(), {spec.image.get(), spec.working_set.get()});
   if (const Status sent = state_->send(*bytes, fds); !sent.ok() && State::is_refusal(sent.error()))
     refuse(sent.error());
@@ -194,10 +196,16 @@ void SpawnerClient::State::handle(const protocol::Reply& reply, std::vector<Uniq
     const StartDone done = take(starts, reply.serial);
     if (!done) return;
     if (body.outcome.status != 0) return done(protocol::error_of(body.outcome));
+    UniqueFd listener;
+    if (body.listener != 0) {
+      listener = std::move(fds.back());
+      fds.pop_back();
+    }
     const auto sockets_begin = fds.end() - body.sockets;
     Started started{.took = std::chrono::microseconds(body.took_us)};
     started.sockets.assign(std::make_move_iterator(sockets_begin), std::make_move_iterator(fds.end()));
     fds.erase(sockets_begin, fds.end());
+    started.listener = std::move(listener);
     started.controls = make_controls(body, std::move(fds));
     done(std::move(started));
   }

@@ -37,11 +37,11 @@ Status check_descriptors(const protocol::StartRequest& request, std::span<const 
     return invalid_argument("spawner request: the package is not a folder");
   }
   std::span<const UniqueFd> more = fds.subspan(protocol::kRequestDescriptors);
-  if (request.model) {
-    if (::fstat(more[0].get(), &info) != 0 || !S_ISDIR(info.st_mode))
-      return invalid_argument("spawner request: the model is not a folder");
-    more = more.subspan(1);
+  for (const UniqueFd& folder : more.first(request.folders())) {
+    if (::fstat(folder.get(), &info) != 0 || !S_ISDIR(info.st_mode))
+      return invalid_argument("spawner request: the model, the runtime or the layers are not a folder");
   }
+  more = more.subspan(request.folders());
   for (const UniqueFd& file : more) {
     if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode))
       return invalid_argument("spawner request: the image or its working set is not a file");
@@ -81,10 +81,11 @@ Status Spawner::assign(const protocol::Request& request, std::string_view bytes,
   ASSIGN_OR_RETURN(const UniqueFd package, clone_read_only(fds[0]));
   std::vector<int> handed{package.get(), fds[1].get()};
   for (const UniqueFd& file : fds.subspan(protocol::kRequestDescriptors)) handed.push_back(file.get());
-  UniqueFd model;
-  if (request.start.model) {
-    ASSIGN_OR_RETURN(model, clone_read_only(fds[protocol::kRequestDescriptors]));
-    handed[protocol::kRequestDescriptors] = model.get();
+  std::vector<UniqueFd> folders;
+  for (std::size_t i = 0; i < request.start.folders(); ++i) {
+    ASSIGN_OR_RETURN(UniqueFd folder, clone_read_only(fds[protocol::kRequestDescriptors + i]));
+    handed[protocol::kRequestDescriptors + i] = folder.get();
+    folders.push_back(std::move(folder));
   }
   UniqueFd engine;
   if (request.start.engine != Engine::none) {
@@ -102,6 +103,7 @@ Status Spawner::assign(const protocol::Request& request, std::string_view bytes,
   environment->state = State::starting;
   environment->began = began;
   environment->output_pipe = output.st_ino;
+  environment->listens = request.start.runtime_api_port != 0;
   environment->look_again = began + kStartMax;
   slot_of_id_[request.id] = environment->slot;
   note_start(began);
@@ -269,11 +271,13 @@ void Spawner::answer_started(Environment& environment) {
     return end(environment);
   }
   const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - environment.began);
+  const std::uint32_t listener = environment.listens && !environment.sockets.empty() ? 1 : 0;
   const protocol::StartedBody body{.took_us = static_cast<std::uint32_t>(took.count()),
                                    .controls = controls->mask,
                                    .cpu_quota_us = cpu_quota_us(environment.cpu_milli),
                                    .cpu_period_us = kCpuPeriodUs,
-                                   .sockets = static_cast<std::uint32_t>(environment.sockets.size())};
+                                   .sockets = static_cast<std::uint32_t>(environment.sockets.size()) - listener,
+                                   .listener = listener};
   std::vector<UniqueFd> fds = std::move(controls->files);
   for (UniqueFd& socket : environment.sockets) fds.push_back(std::move(socket));
   environment.sockets.clear();

@@ -35,6 +35,7 @@ constexpr const char* kFolders[] = {
     "/tmp",
     "/var",
     "/var/task",
+    "/var/runtime",
     "/var/empty",
     "/opt",
     "/opt/thaw",

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -323,6 +324,96 @@ TEST_F(Environment, EngineFolderComesOnlyWhenAskedFor) {
   host_->start(std::move(spec), [](Result<Started> started) { EXPECT_TRUE(started.ok()); });
   EXPECT_NE(read_all(listing).find("thaw-stub"), std::string::npos);
   wait_exit(listing.id);
+}
+
+TEST_F(Environment, FunctionReachesTheListenerFromItsFirstStep) {
+  auto pipe = sys::pipe();
+  EnvironmentSpec spec = make_spec({"python3", "-c", R"(
+import socket
+c = socket.create_connection(('127.0.0.1', 9001))
+c.sendall(b'ping')
+print(c.recv(100).decode(), c.recv(1))
+)"},
+                                   {}, std::move(pipe->write_end));
+  spec.runtime_api_port = 9001;
+  Running running{.id = spec.id, .output = std::move(pipe->read_end)};
+  std::promise<Result<Started>> promise;
+  host_->start(std::move(spec), [&](Result<Started> started) { promise.set_value(std::move(started)); });
+  auto started = promise.get_future().get();
+  ASSERT_TRUE(started.ok()) << started.error().message;
+  EXPECT_EQ(started->sockets.size(), 1u);
+  ASSERT_TRUE(started->listener.valid());
+  EXPECT_NE(::fcntl(started->listener.get(), F_GETFL) & O_NONBLOCK, 0);
+  EXPECT_NE(::fcntl(started->listener.get(), F_GETFD) & FD_CLOEXEC, 0);
+  pollfd watched{.fd = started->listener.get(), .events = POLLIN};
+  ASSERT_EQ(::poll(&watched, 1, kLineWaitMs), 1);
+  UniqueFd accepted(::accept4(started->listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  ASSERT_TRUE(accepted.valid());
+  char bytes[4];
+  ASSERT_EQ(::recv(accepted.get(), bytes, sizeof(bytes), MSG_WAITALL), 4);
+  ASSERT_EQ(::send(accepted.get(), "pong", 4, MSG_NOSIGNAL), 4);
+  accepted.reset();
+  EXPECT_EQ(read_all(running), "pong b''\n");
+  EXPECT_EQ(wait_exit(running.id).code, 0);
+}
+
+TEST_F(Environment, NobodyListensWhereNoneIsAskedFor) {
+  const Running running = start({"/bin/true"});
+  EXPECT_FALSE(running.started.listener.valid());
+  wait_exit(running.id);
+}
+
+TEST_F(Environment, ListeningEndsWithTheListener) {
+  auto pipe = sys::pipe();
+  auto go = folder_ + "/package/go";
+  EnvironmentSpec spec = make_spec({"python3", "-c", R"(
+import os, socket, time
+while not os.path.exists('/var/task/go'): time.sleep(0.01)
+try: socket.create_connection(('127.0.0.1', 9001)); print('connected')
+except OSError as e: print(e.strerror)
+)"},
+                                   {}, std::move(pipe->write_end));
+  spec.runtime_api_port = 9001;
+  Running running{.id = spec.id, .output = std::move(pipe->read_end)};
+  std::promise<Result<Started>> promise;
+  host_->start(std::move(spec), [&](Result<Started> started) { promise.set_value(std::move(started)); });
+  auto started = promise.get_future().get();
+  ASSERT_TRUE(started.ok()) << started.error().message;
+  ASSERT_TRUE(started->listener.valid());
+  started->listener.reset();
+  std::ofstream(go) << "";
+  EXPECT_EQ(read_all(running), "Connection refused\n");
+  wait_exit(running.id);
+}
+
+TEST_F(Environment, RuntimeAndLayersAreBoundReadOnly) {
+  for (const char* name : {"/runtime", "/layers"}) {
+    ASSERT_EQ(::mkdir((folder_ + name).c_str(), 0755), 0);
+    std::ofstream(folder_ + name + "/name.txt") << name << "\n";
+  }
+  auto pipe = sys::pipe();
+  EnvironmentSpec spec = make_spec({"/bin/sh", "-c",
+                                    "cat /var/runtime/name.txt /opt/name.txt; ls /opt; "
+                                    "touch /opt/x /var/runtime/x 2>/dev/null || echo read-only"},
+                                   {}, std::move(pipe->write_end));
+  spec.runtime = UniqueFd(::open((folder_ + "/runtime").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  spec.layers = UniqueFd(::open((folder_ + "/layers").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const Running running{.id = spec.id, .output = std::move(pipe->read_end)};
+  host_->start(std::move(spec), [](Result<Started> started) { EXPECT_TRUE(started.ok()); });
+  EXPECT_EQ(read_all(running), "/runtime\n/layers\nname.txt\nread-only\n");
+  wait_exit(running.id);
+}
+
+TEST_F(Environment, LayersBesideAnEngineAreRefused) {
+  auto pipe = sys::pipe();
+  EnvironmentSpec spec = make_spec({"/bin/true"}, {}, std::move(pipe->write_end));
+  spec.engine = Engine::installed;
+  spec.layers = UniqueFd(::open(package_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  std::promise<Result<Started>> promise;
+  host_->start(std::move(spec), [&](Result<Started> started) { promise.set_value(std::move(started)); });
+  auto started = promise.get_future().get();
+  ASSERT_FALSE(started.ok());
+  EXPECT_NE(started.error().message.find("layers"), std::string::npos) << started.error().message;
 }
 
 TEST_F(Environment, FiftyStartTogether) {
