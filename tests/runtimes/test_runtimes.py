@@ -164,3 +164,81 @@ def handler(event, context):
     run = start("python", {"m.py": text}, "m.handler", AWS_LAMBDA_INITIALIZATION_TYPE="snap-start")
     assert run.post()[0] == "/restore/next"
     assert json.loads(run.invoke(0)[1]) == ["before 2", "before 1", "after 1", "after 2"]
+
+
+NODE = """
+HEAD async (event, context) => {
+  console.log('got it');
+  if (event === 'fail') throw new TypeError('no luck');
+  return [event, context.awsRequestId, context.functionName, context.getRemainingTimeInMillis() > 0];
+};
+"""
+
+
+@pytest.mark.parametrize("name, head", [
+    ("a/b.js", "exports.handler ="), ("a/b.mjs", "export const handler ="), ("a/b.cjs", "exports.handler =")])
+def test_node_answers_and_fails_over_one_connection(start, name, head):
+    run = start("node", {name: NODE.replace("HEAD", head)}, "a/b.handler")
+    path, body, _ = run.invoke({"x": "é"})
+    assert (path, json.loads(body)) == ("/invocation/id-1/response", [{"x": "é"}, "id-1", "f", True])
+    path, body, _ = run.invoke("fail")
+    error = json.loads(body)
+    assert (path, error["errorType"], error["errorMessage"]) == ("/invocation/id-2/error", "TypeError", "no luck")
+    assert error["trace"][0] == "TypeError: no luck"
+    assert run.invoke(1)[0] == "/invocation/id-3/response"
+    assert len(run.api.connections) == 1
+    assert "\tid-1\tINFO\tgot it" in run.output()
+
+
+def test_node_callbacks_wait_for_what_is_left_unless_told_not_to(start):
+    text = """
+let late = 0;
+exports.handler = (event, context, callback) => {
+  context.callbackWaitsForEmptyEventLoop = event.wait;
+  setTimeout(() => { late += 1; }, event.wait ? 50 : 60000);
+  const result = { get late() { return late; } };
+  callback(event.fail ? new RangeError('far') : null, result);
+};
+"""
+    run = start("node", {"m.js": text}, "m.handler")
+    assert json.loads(run.invoke({"wait": True})[1]) == {"late": 1}
+    assert json.loads(run.invoke({"wait": False, "fail": True})[1])["errorType"] == "RangeError"
+    assert json.loads(run.invoke({"wait": False})[1]) == {"late": 1}
+
+
+def test_node_streams_with_a_prelude(start):
+    text = """
+exports.handler = awslambda.streamifyResponse(async (event, out, context) => {
+  out = awslambda.HttpResponseStream.from(out, { statusCode: 201 });
+  out.write('one ');
+  out.write('two');
+  out.end();
+});
+"""
+    run = start("node", {"m.js": text}, "m.handler")
+    path, body, headers = run.invoke(0)
+    assert (path, body) == ("/invocation/id-1/response", b'{"statusCode":201}' + bytes(8) + b"one two")
+    assert headers["Lambda-Runtime-Function-Response-Mode"] == "streaming"
+    assert headers["Content-Type"] == "application/vnd.awslambda.http-integration-response"
+
+
+@pytest.mark.parametrize("text, handler, kind", [
+    ("require('nothing-like-it')", "m.handler", "Runtime.ImportModuleError"),
+    ("exports.x = 1", "m.handler", "Runtime.HandlerNotFound"),
+    ("function (", "m.handler", "Runtime.UserCodeSyntaxError"),
+    ("", "missing.handler", "Runtime.ImportModuleError"),
+    ("", "m", "Runtime.MalformedHandlerName"),
+])
+def test_node_that_does_not_load(start, text, handler, kind):
+    run = start("node", {"m.js": text}, handler)
+    path, body, _ = run.post()
+    assert (path, json.loads(body)["errorType"]) == ("/init/error", kind)
+    assert run.process.wait(30) == 1
+
+
+def test_node_reports_a_rejection_that_nothing_handles(start):
+    text = "exports.handler = () => new Promise(() => { Promise.reject(new Error('lost')); });"
+    run = start("node", {"m.js": text}, "m.handler")
+    path, body, _ = run.invoke(0)
+    assert (path, json.loads(body)["errorType"]) == ("/invocation/id-1/error", "Runtime.UnhandledPromiseRejection")
+    assert run.process.wait(30) == 129
