@@ -208,7 +208,7 @@ def take_snapshot(connection):
 
 
 def main():
-    sys.stdout.reconfigure(line_buffering=True)
+    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     set_up_logging()
     connection = Connection(os.environ["AWS_LAMBDA_RUNTIME_API"])
     sys.path.insert(0, os.environ.get("LAMBDA_TASK_ROOT", os.getcwd()))
