@@ -48,6 +48,7 @@ command_test() {
   fi
   if [[ $which != unit ]]; then
     run_stage cli test_python cli "$name" env
+    run_stage runtimes test_python runtimes "$name" env
     run_stage e2e test_python e2e "$name" as_root
   fi
   sum_up
