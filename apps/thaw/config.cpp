@@ -55,6 +55,8 @@ constexpr ConfigKey kKeys[] = {
     {"models", ValueType::text, "DATA/objects", "", 0, 0,
      "Folders that models at file: addresses may lie in, with ':' between them; the first is what file:NAME means"},
     {"engines", ValueType::text, "found beside the executable", "", 0, 0, "Folder that holds the engine thaw-onnx"},
+    {"runtimes", ValueType::text, "found beside the executable", "", 0, 0,
+     "Folder that holds the managed runtimes of event functions"},
     {"spawner", ValueType::text, "found beside the executable", "", 0, 0, "The program thaw-spawner"},
 };
 
@@ -388,6 +390,9 @@ Result<ServeConfig> load_config(const ConfigSources& sources) {
       given("engines") != nullptr
           ? absolute(given("engines")->text)
           : first_existing({beside / "../engines", beside / "../lib/thaw/engines", beside / "../lib/thaw"});
+  config.runtimes = given("runtimes") != nullptr
+                        ? absolute(given("runtimes")->text)
+                        : first_existing({beside / "../runtimes", beside / "../lib/thaw/runtimes"});
   config.spawner = given("spawner") != nullptr
                        ? absolute(given("spawner")->text)
                        : first_existing({beside / "thaw-spawner", beside / "../lib/thaw/thaw-spawner"});

@@ -51,6 +51,8 @@ struct ServeConfig {
   std::vector<std::string> models;
   // The folder that holds thaw-onnx and what it needs. Empty: none was found.
   std::string engines;
+  // The folder that holds the managed runtimes of event functions, python/ and node/. Empty: none was found.
+  std::string runtimes;
   // The program that makes sandboxes. Empty: none was found.
   std::string spawner;
 

@@ -1,5 +1,6 @@
 #include "serve.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "control/model_resolver.h"
 #include "gateway/gateway.h"
 #include "http/server.h"
+#include "model/manifest.h"
 #include "observe/function_log.h"
 #include "pool/pool.h"
 #include "sandbox/spawner_client.h"
@@ -66,8 +68,9 @@ sigset_t stop_signals() {
 class Daemon {
  public:
   Daemon(const ServeConfig& config, std::string data_folder, sandbox::LaunchedSpawner spawner,
-         std::unique_ptr<ModelStores> stores)
+         std::unique_ptr<ModelStores> stores, UniqueFd runtimes)
       : config_(config),
+        runtimes_(std::move(runtimes)),
         data_folder_(std::move(data_folder)),
         stores_(std::move(stores)),
         loops_(config.threads),
@@ -158,7 +161,16 @@ class Daemon {
 
   Result<pool::Package> open_package(const model::FunctionRecord& record) {
     ASSIGN_OR_RETURN(control::Catalog::PackageHold held, catalog_->hold_package(record.code_sha256));
-    pool::Package package{std::move(held.folder), std::move(held.hold), {}, {}};
+    pool::Package package;
+    package.folder = std::move(held.folder);
+    package.hold = std::move(held.hold);
+    if (model::is_managed_runtime(record.config.runtime)) {
+      if (!runtimes_.valid()) {
+        return Error{ErrorKind::unsupported,
+                     "the folder of the managed runtimes was not found beside thaw: give its path with --runtimes"};
+      }
+      ASSIGN_OR_RETURN(package.runtime, sys::duplicate(runtimes_));
+    }
     if (record.config.model.empty()) return package;
     auto model = resolver_->hold(record);
     if (!model.ok()) {
@@ -207,6 +219,7 @@ class Daemon {
 
  private:
   const ServeConfig& config_;
+  const UniqueFd runtimes_;
   const std::string data_folder_;
   std::atomic<bool> spawner_lost_{false};
   std::uint16_t port_ = 0;
@@ -249,6 +262,12 @@ int run_serve(const ServeConfig& config) {
   if (!listener.ok()) return fail(listener.error());
   const auto data = enter_data(config);
   if (!data.ok()) return fail(data.error());
+  UniqueFd runtimes;
+  if (!config.runtimes.empty()) {
+    auto opened = sys::open(config.runtimes, O_PATH | O_DIRECTORY);
+    if (!opened.ok()) return fail(opened.error());
+    runtimes = std::move(*opened);
+  }
   raise_descriptor_limit();
   auto spawner = start_privileged_half(config);
   if (!spawner.ok()) return fail(spawner.error());
@@ -257,7 +276,7 @@ int run_serve(const ServeConfig& config) {
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   if (const Status dropped = drop_privileges(config); !dropped.ok()) return fail(dropped.error());
 
-  Daemon daemon(config, *data, std::move(*spawner), std::move(*stores));
+  Daemon daemon(config, *data, std::move(*spawner), std::move(*stores), std::move(runtimes));
   if (const Status opened = daemon.open(std::move(*listener)); !opened.ok()) {
     const int failed = fail(opened.error());
     // Environments cannot exist yet, and half-open members have nothing to lose.

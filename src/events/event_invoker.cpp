@@ -19,8 +19,7 @@ constexpr std::size_t kLinesBytes = 512;
 void set_error(EventResult& result, std::string_view type, std::string_view message) {
   result.function_error = "Unhandled";
   result.content_type = "application/json";
-  result.payload =
-      boost::json::serialize(boost::json::object{{"errorType", type}, {"errorMessage", message}});
+  result.payload = boost::json::serialize(boost::json::object{{"errorType", type}, {"errorMessage", message}});
 }
 
 // What Lambda calls an end of the runtime.
@@ -128,7 +127,9 @@ class Run {
                 .init_duration = lease_.init_duration(),
                 .restore_duration = lease_.restore_duration(),
                 .restore_billed = lease_.hook_duration(),
-                .status = timed_out_ ? "timeout" : result.function_error.empty() ? "" : "error",
+                .status = timed_out_                      ? "timeout"
+                          : result.function_error.empty() ? ""
+                                                          : "error",
                 .error_type = result.function_error.empty() ? std::string_view() : std::string_view(error_type_)});
     lease_.log().append(lines);
   }

@@ -96,9 +96,9 @@ http::Task<Status> answer_control_error(http::Exchange& exchange, const Error& e
   // Of Lambda's conflicts this one has a status of its own.
   const bool precondition = error.code == control::kPreconditionFailed;
   const int status = precondition ? 412 : http_status(error.kind);
-  const std::string_view type = precondition                         ? "PreconditionFailedException"
+  const std::string_view type = precondition                        ? "PreconditionFailedException"
                                 : error.code.ends_with("Exception") ? std::string_view(error.code)
-                                                                     : lambda_error_type(error.kind);
+                                                                    : lambda_error_type(error.kind);
   const std::string body = std::string("{\"Type\":\"") + (is_users_fault(error.kind) ? "User" : "Service") +
                            "\",\"Message\":" + json_quoted(error.message) + "}\n";
   std::string fields = "x-amzn-ErrorType: " + std::string(type) + "\r\n";

@@ -44,8 +44,7 @@ Status check_json(std::string_view text, std::string_view what) {
   parser.write(text.data(), text.size(), code);
   if (!code) parser.finish(code);
   if (!code) return {};
-  return Error{ErrorKind::invalid_argument,
-               "Could not parse " + std::string(what) + " into json: " + code.message(),
+  return Error{ErrorKind::invalid_argument, "Could not parse " + std::string(what) + " into json: " + code.message(),
                "InvalidRequestContentException"};
 }
 
@@ -67,8 +66,7 @@ Result<std::string> client_context(std::string_view encoded) {
 
 }  // namespace
 
-http::Task<Status> ControlApi::invoke(http::Exchange& exchange, const std::string& name,
-                                      const std::string& qualifier) {
+http::Task<Status> ControlApi::invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier) {
   const http::RequestHead& head = exchange.request();
   const std::string type(head.fields.find("x-amz-invocation-type"));
   if (!type.empty() && type != "RequestResponse" && type != "DryRun") {
@@ -81,8 +79,7 @@ http::Task<Status> ControlApi::invoke(http::Exchange& exchange, const std::strin
   const std::string trace_id(head.fields.find("x-amzn-trace-id"));
   // A weighted alias shares invocations out as it does requests.
   const auto record = catalog_.find({name, qualifier}, draw_weight());
-  if (record == nullptr)
-    co_return Error{ErrorKind::not_found, "Function not found: " + function_arn(name, qualifier)};
+  if (record == nullptr) co_return Error{ErrorKind::not_found, "Function not found: " + function_arn(name, qualifier)};
   if (record->config.kind != model::FunctionKind::event) {
     co_return invalid_argument("function " + name + " is a web function: it answers HTTP at /fn/" + name +
                                "/, and takes no events");

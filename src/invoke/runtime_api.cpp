@@ -175,8 +175,8 @@ http::Task<> RuntimeApi::take_answer(http::Exchange& exchange, std::string id, b
     if (bytes > kDrainBytesMax) break;
   }
   if (bytes > kPayloadBytesMax) {
-    const std::string message = "Response payload size exceeded maximum allowed payload size (" +
-                                std::to_string(kPayloadBytesMax) + " bytes).";
+    const std::string message =
+        "Response payload size exceeded maximum allowed payload size (" + std::to_string(kPayloadBytesMax) + " bytes).";
     outcome.function_error = true;
     outcome.error_type = "Function.ResponseSizeTooLarge";
     outcome.payload = json_error(outcome.error_type, message);

@@ -65,10 +65,10 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
 
   std::mutex mutex_;
   // Below: guarded by mutex_.
-  std::deque<Waiting> waiting_;            // calls of next without an event
+  std::deque<Waiting> waiting_;                // calls of next without an event
   std::deque<std::shared_ptr<Work>> offered_;  // events that no call has taken
   std::unordered_map<std::string, std::shared_ptr<Work>> works_;
-  std::optional<Status> init_;             // how it went, once that is known
+  std::optional<Status> init_;  // how it went, once that is known
   std::function<void(Status)> on_init_;
   std::uint64_t next_id_ = 0;
   bool ended_ = false;

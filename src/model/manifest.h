@@ -40,6 +40,12 @@ Result<FunctionConfig> read_manifest(const ManifestInput& input);
 Status validate(const FunctionConfig& config);
 Status check_function_name(std::string_view name);
 
+// The managed runtimes, "python3.11" and "nodejs20.x": their versions follow, and ".x" for Node.
+inline constexpr std::string_view kRuntimePython = "python3.";
+inline constexpr std::string_view kRuntimeNode = "nodejs";
+// Whether Thaw brings the runtime, so that the package holds the handler alone.
+bool is_managed_runtime(std::string_view runtime);
+
 // Whether the model is fetched from somewhere: "s3://bucket/key", not "model.gguf".
 bool is_model_address(std::string_view model);
 

@@ -204,6 +204,26 @@ Status check_warm_up(const std::vector<WarmUpRequest>& requests) {
   return {};
 }
 
+bool is_version(std::string_view text, std::string_view before, std::string_view behind) {
+  if (!text.starts_with(before) || !text.ends_with(behind) || text.size() <= before.size() + behind.size())
+    return false;
+  text = text.substr(before.size(), text.size() - before.size() - behind.size());
+  return text.size() <= 3 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+Status check_runtime(const FunctionConfig& config) {
+  const std::string& runtime = config.runtime;
+  const bool managed = is_managed_runtime(runtime);
+  if (!managed && runtime != "provided" && runtime != "provided.al2" && runtime != "provided.al2023") {
+    return invalid_argument("runtime \"" + runtime.substr(0, kRuntimeBytesMax) +
+                            "\" is unknown; the runtimes are python3.N, nodejsN.x, and provided.al2023, which runs the "
+                            "package's file bootstrap");
+  }
+  if (managed && config.handler.empty())
+    return invalid_argument("handler is missing: runtime " + runtime + " needs one, like app.handler");
+  return {};
+}
+
 // What runs: a command or an engine of a web function; a command or a runtime of an event function.
 Status check_kind(const FunctionConfig& config) {
   const bool event = config.kind == FunctionKind::event;
@@ -214,11 +234,7 @@ Status check_kind(const FunctionConfig& config) {
     return invalid_argument("engine belongs to web functions: an event function has a runtime or a command");
   if (event && config.snapshot)
     return invalid_argument("snapshot belongs to web functions: event functions start by init");
-  if (event && !config.runtime.empty() && !config.runtime.starts_with("provided")) {
-    return invalid_argument("runtime \"" + config.runtime.substr(0, 60) +
-                            "\" is not possible: provided.al2023 runs the package's file bootstrap; anything else is "
-                            "named by a command, which is run as a client of the Runtime API");
-  }
+  if (event && !config.runtime.empty()) return check_runtime(config);
   if (event) return {};
   if (!config.runtime.empty() || !config.handler.empty()) {
     return invalid_argument(std::string(config.runtime.empty() ? "handler" : "runtime") +
@@ -270,6 +286,10 @@ Status check_hooks(const FunctionConfig& config) {
 }
 
 }  // namespace
+
+bool is_managed_runtime(std::string_view runtime) {
+  return is_version(runtime, kRuntimePython, "") || is_version(runtime, kRuntimeNode, ".x");
+}
 
 Status check_function_name(std::string_view name) {
   const std::string shown(name.substr(0, 100));

@@ -48,7 +48,7 @@ struct PoolLimits {
 struct Package {
   UniqueFd folder;
   std::shared_ptr<const void> hold;
-  UniqueFd model;  // empty where the function names none
+  UniqueFd model;    // empty where the function names none
   UniqueFd runtime;  // the folder of the managed runtimes, for a function that uses one
   std::shared_ptr<const void> model_hold;
 };

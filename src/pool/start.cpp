@@ -249,10 +249,10 @@ http::Task<Status> FunctionPool::await_runtime(std::shared_ptr<Environment> envi
   if (ready.error().kind == ErrorKind::function_failed) co_return ready;
   if (environment->exit) co_return init_error(*environment->exit);
   if (ready.error().kind != ErrorKind::timeout) co_return ready;
-  co_return Error{ErrorKind::function_failed,
-                  "the runtime asked for no event within init_timeout_s (" + std::to_string(config().init_timeout_s) +
-                      " s)",
-                  "Init.TimedOut"};
+  co_return Error{
+      ErrorKind::function_failed,
+      "the runtime asked for no event within init_timeout_s (" + std::to_string(config().init_timeout_s) + " s)",
+      "Init.TimedOut"};
 }
 
 // Asks the readiness path until it answers below 500. The connection that did may be used on.

@@ -1,10 +1,13 @@
 #include "pool/start_command.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <map>
 #include <thread>
 
 #include "invoke/runtime_api.h"
+#include "model/manifest.h"
 
 namespace thaw::pool {
 namespace {
@@ -85,6 +88,16 @@ std::vector<std::string> llama_command(const model::FunctionConfig& config, cons
   return argv;
 }
 
+// A managed runtime runs on the interpreter of its version, or on the machine's own where that one is not installed.
+std::vector<std::string> runtime_command(const std::string& runtime) {
+  if (runtime.starts_with(model::kRuntimePython)) {
+    const std::string exact = "/usr/bin/" + runtime;
+    return {::access(exact.c_str(), X_OK) == 0 ? exact : "/usr/bin/python3", "/var/runtime/python/bootstrap.py"};
+  }
+  if (runtime.starts_with(model::kRuntimeNode)) return {"node", "/var/runtime/node/bootstrap.mjs"};
+  return {"/var/task/bootstrap"};
+}
+
 }  // namespace
 
 sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const char* initialization_type) {
@@ -104,7 +117,7 @@ sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const c
     spec.engine = sandbox::Engine::installed;
     spec.argv = llama_command(config, port);
   } else if (!config.runtime.empty()) {
-    spec.argv = {"/var/task/bootstrap"};
+    spec.argv = runtime_command(config.runtime);
   } else {
     for (const std::string& argument : config.command) spec.argv.push_back(with_port(argument, port));
   }
@@ -122,6 +135,8 @@ sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const c
     variables["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:" + std::to_string(invoke::kRuntimeApiPort);
     variables["_HANDLER"] = config.handler;
     variables["LAMBDA_TASK_ROOT"] = "/var/task";
+    variables["LAMBDA_RUNTIME_DIR"] = "/var/runtime";
+    if (!config.runtime.empty()) variables["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + config.runtime;
     variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = kRegion;
     variables["AWS_LAMBDA_LOG_GROUP_NAME"] = "/aws/lambda/" + config.name;
     variables["TZ"] = ":UTC";

@@ -4,6 +4,7 @@ import base64
 import concurrent.futures
 import json
 import re
+import shutil
 import time
 
 import harness
@@ -145,3 +146,69 @@ def test_ten_thousand_bytes_of_garbage_on_the_payload_path_do_no_harm(daemon):
         assert invoke(daemon, "sturdy", bytes(range(256)) * size).status_code in (400, 413)
         assert time.monotonic() < deadline
     assert ask(daemon, "sturdy", {"fine": True}).json()["event"] == {"fine": True}
+
+
+PYTHON = """
+import os, random, sys, time
+print("loaded once", flush=True)
+count = 0
+
+class Refused(Exception):
+    pass
+
+def handler(event, context):
+    global count
+    count += 1
+    print("handles", context.aws_request_id)
+    if event.get("fail"):
+        raise Refused("no " + event["fail"])
+    return {
+        "event": event, "count": count, "name": context.function_name, "arn": context.invoked_function_arn,
+        "left_ms": context.get_remaining_time_in_millis(), "task": os.environ["LAMBDA_TASK_ROOT"],
+        "version": sys.version_info[0],
+    }
+"""
+NODE = """
+let count = 0;
+exports.handler = async (event, context) => {
+  count += 1;
+  console.log('handles', context.awsRequestId);
+  if (event.fail) { const error = new Error('no ' + event.fail); error.name = 'Refused'; throw error; }
+  return { event, count, name: context.functionName, arn: context.invokedFunctionArn,
+           left_ms: context.getRemainingTimeInMillis(), task: process.env.LAMBDA_TASK_ROOT };
+};
+"""
+
+
+@pytest.mark.parametrize(
+    "runtime, file, source", [("python3.11", "app.py", PYTHON), ("nodejs20.x", "app.js", NODE)], ids=["python", "node"]
+)
+def test_a_handler_written_for_lambda_runs_as_it_is(daemon, tmp_path, runtime, file, source):
+    if runtime.startswith("nodejs") and not shutil.which("node"):
+        pytest.skip("Node.js is not installed")
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / file).write_text(source)
+    (package / "thaw.toml").write_text(f'runtime = "{runtime}"\nhandler = "app.handler"\nmemory_mb = 512\n')
+    name = "managed-" + runtime[:4]
+    function = daemon.deploy(package, name)
+    answer = ask(daemon, name, {"text": "Grüße"})
+    seen = answer.json()
+    assert (seen["event"], seen["count"], seen["name"], seen["task"]) == ({"text": "Grüße"}, 1, name, "/var/task")
+    assert seen["arn"].endswith(":function:" + name) and 0 < seen["left_ms"] <= 30000
+    failed = ask(daemon, name, {"fail": "bread"})
+    assert failed.headers["X-Amz-Function-Error"] == "Unhandled"
+    assert (failed.json()["errorType"], failed.json()["errorMessage"]) == ("Refused", "no bread")
+    harness.wait_for(lambda: function.environments("frozen"), "the environment to freeze")
+    assert ask(daemon, name, {}).json()["count"] == 3
+    function.wait_log("handles")
+
+
+def test_a_handler_that_is_not_there_is_named(daemon, tmp_path):
+    (tmp_path / "app.py").write_text("x = 1\n")
+    (tmp_path / "thaw.toml").write_text('runtime = "python3.11"\nhandler = "app.nothing"\n')
+    daemon.deploy(tmp_path, "no-handler")
+    answer = ask(daemon, "no-handler", {})
+    assert answer.headers["X-Amz-Function-Error"] == "Unhandled"
+    assert answer.json()["errorType"] == "Runtime.HandlerNotFound"
+    assert "nothing" in answer.json()["errorMessage"]
