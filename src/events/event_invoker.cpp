@@ -2,6 +2,7 @@
 
 #include <boost/json.hpp>
 #include <cstdio>
+#include <cstring>
 
 #include "observe/report.h"
 
@@ -30,7 +31,7 @@ void set_exit_error(EventResult& result, const std::string& request_id, const sa
       return set_error(result, "Runtime.OutOfMemory", id + "Runtime exited with error: signal: killed");
     case sandbox::ExitReason::signaled:
       return set_error(result, "Runtime.ExitError",
-                       id + "Runtime exited with error: signal " + std::to_string(exit.code));
+                       id + "Runtime exited with error: signal: " + ::strsignal(exit.code));
     case sandbox::ExitReason::exited:
       if (exit.code == 0)
         return set_error(result, "Runtime.ExitError", id + "Runtime exited without providing a reason");

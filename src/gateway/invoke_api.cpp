@@ -15,6 +15,7 @@ namespace {
 
 // "up to 3,583 bytes of base64-encoded data".
 constexpr std::size_t kClientContextBytesMax = 3583;
+constexpr std::size_t kDepthMax = 500;  // of nested objects and arrays
 
 std::optional<std::string> base64_decoded(std::string_view text) {
   while (!text.empty() && text.back() == '=') text.remove_suffix(1);
@@ -39,7 +40,9 @@ std::optional<std::string> base64_decoded(std::string_view text) {
 }
 
 Status check_json(std::string_view text, std::string_view what) {
-  boost::json::stream_parser parser;
+  boost::json::parse_options options;
+  options.max_depth = kDepthMax;
+  boost::json::stream_parser parser({}, options);
   boost::json::error_code code;
   parser.write(text.data(), text.size(), code);
   if (!code) parser.finish(code);
@@ -59,9 +62,13 @@ Result<std::string> client_context(std::string_view encoded) {
   const auto decoded = base64_decoded(encoded);
   if (!decoded)
     return Error{ErrorKind::invalid_argument, "X-Amz-Client-Context is not base64", "InvalidRequestContentException"};
-  RETURN_IF_ERROR(check_json(*decoded, "client context"));
   boost::json::error_code code;
-  return boost::json::serialize(boost::json::parse(*decoded, code));
+  const boost::json::value value = boost::json::parse(*decoded, code);
+  if (code) {
+    return Error{ErrorKind::invalid_argument, "Could not parse client context into json: " + code.message(),
+                 "InvalidRequestContentException"};
+  }
+  return boost::json::serialize(value);
 }
 
 }  // namespace

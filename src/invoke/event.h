@@ -13,9 +13,7 @@
 namespace thaw::invoke {
 
 // Lambda's limit ("Lambda quotas", AWS Lambda Developer Guide).
-inline constexpr std::size_t kPayloadBytesMax = 6 << 20;        // of a synchronous event, and of a buffered response
-inline constexpr std::size_t kEventPayloadBytesMax = 1 << 20;   // of an event that is queued
-inline constexpr std::uint64_t kStreamBytesMax = 200ULL << 20;  // of a streamed response
+inline constexpr std::size_t kPayloadBytesMax = 6291556;  // of a synchronous event, and of its response
 
 struct Event {
   std::string request_id;
@@ -36,7 +34,6 @@ struct EventOutcome {
   std::string error_type;  // Lambda-Runtime-Function-Error-Type, or the errorType of the payload
   std::string payload;     // the whole response, at most kPayloadBytesMax
   std::string content_type;
-  bool streamed = false;  // the sink has had begin()
 };
 
 }  // namespace thaw::invoke

@@ -19,7 +19,9 @@ constexpr std::string_view kRoot = "/2018-06-01/runtime/";
 constexpr std::string_view kInvocation = "invocation/";
 // What a runtime may still send when it has too much to say, so that its request is read and can be answered.
 constexpr std::uint64_t kDrainBytesMax = 64ULL << 20;
-constexpr std::size_t kConnectionsMax = 1024;
+constexpr std::size_t kConnectionsMax = 64;
+// The event's own deadline bounds a response that comes slowly; no function's timeout is longer than this.
+constexpr std::chrono::seconds kStallMax{900};
 // A runtime waits for its next event as long as there is none.
 constexpr std::chrono::seconds kKeepAliveMax{10L * 365 * 86400};
 
@@ -78,7 +80,8 @@ RuntimeApi::RuntimeApi(http::Loops& loops, std::size_t header_bytes_max)
     : server_(loops,
               {.header_bytes_max = header_bytes_max,
                .connections_max = kConnectionsMax,
-               .keep_alive_wait_max = kKeepAliveMax},
+               .keep_alive_wait_max = kKeepAliveMax,
+               .stall_wait_max = kStallMax},
               [this](http::Exchange& exchange) { return handle(exchange); }) {}
 
 Result<std::shared_ptr<RuntimeApi>> RuntimeApi::open(http::Loops& loops, boost::asio::thread_pool& reaper,
@@ -156,9 +159,12 @@ http::Task<> RuntimeApi::next(http::Exchange& exchange) {
 }
 
 http::Task<> RuntimeApi::take_answer(http::Exchange& exchange, std::string id, bool is_error) {
-  if (!in_flight(id)) co_return co_await refuse(exchange, 400, "InvalidRequestID", "Invalid request ID");
+  if (!begin_answer(id)) co_return co_await refuse(exchange, 400, "InvalidRequestID", "Invalid request ID");
   const std::string content_type(exchange.request().fields.find("content-type"));
   const std::string error_type(exchange.request().fields.find("lambda-runtime-function-error-type"));
+  // An error behind the pieces comes in trailers, which are not read: half an answer must not pass for a whole one.
+  const bool streams =
+      http::iequals(exchange.request().fields.find("lambda-runtime-function-response-mode"), "streaming");
   EventOutcome outcome;
   outcome.function_error = is_error;
   outcome.content_type = content_type;
@@ -184,6 +190,13 @@ http::Task<> RuntimeApi::take_answer(http::Exchange& exchange, std::string id, b
     if (bytes > kDrainBytesMax) exchange.close_after();
     co_return co_await refuse(exchange, 413, "RequestEntityTooLarge", message);
   }
+  if (streams && !is_error) {
+    outcome.function_error = true;
+    outcome.error_type = "Runtime.InvalidResponse";
+    outcome.payload = json_error(outcome.error_type, "streamed responses are not supported: answer as a whole");
+    finish(id, std::move(outcome));
+    co_return co_await refuse(exchange, 400, "InvalidResponseMode", "streamed responses are not supported");
+  }
   if (is_error) outcome.error_type = error_type.empty() ? text_of(outcome.payload, "errorType") : error_type;
   // A second answer to the same event has nobody to go to.
   if (!finish(id, std::move(outcome)))
@@ -193,16 +206,16 @@ http::Task<> RuntimeApi::take_answer(http::Exchange& exchange, std::string id, b
 
 http::Task<> RuntimeApi::take_init_error(http::Exchange& exchange) {
   const std::string header(exchange.request().fields.find("lambda-runtime-function-error-type"));
+  bool late = false;
+  {
+    const std::lock_guard lock(mutex_);
+    late = init_.has_value() || std::exchange(init_error_coming_, true);
+  }
+  if (late) co_return co_await refuse(exchange, 403, "InvalidStateTransition", "the init is over already");
   const auto body = co_await exchange.read_whole_body(kPayloadBytesMax);
   if (!body.ok()) co_return co_await refuse(exchange, 400, "InvalidRequest", body.error().message);
   const std::string type = header.empty() ? text_of(*body, "errorType") : header;
   const std::string message = text_of(*body, "errorMessage");
-  bool late = false;
-  {
-    const std::lock_guard lock(mutex_);
-    late = init_.has_value();
-  }
-  if (late) co_return co_await refuse(exchange, 403, "InvalidStateTransition", "the init is over already");
   settle_init(Error{ErrorKind::function_failed, message.empty() ? "the runtime reported an error of its init" : message,
                     type.empty() ? "Runtime.Unknown" : type});
   co_await accept(exchange);
@@ -239,9 +252,10 @@ http::Task<Status> RuntimeApi::ready(http::Loop& loop, http::TimePoint deadline)
   });
 }
 
-bool RuntimeApi::in_flight(const std::string& id) {
+bool RuntimeApi::begin_answer(const std::string& id) {
   const std::lock_guard lock(mutex_);
-  return works_.contains(id);
+  const auto found = works_.find(id);
+  return found != works_.end() && !std::exchange(found->second->being_answered, true);
 }
 
 bool RuntimeApi::finish(const std::string& id, EventOutcome outcome) {

@@ -44,6 +44,7 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
   struct Work {
     Event event;
     std::function<void(EventOutcome)> done;
+    bool being_answered = false;
   };
   struct Waiting {
     std::uint64_t id = 0;
@@ -61,7 +62,8 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
   void settle_init(Status status);
   // False when nobody waits for it any more.
   bool finish(const std::string& id, EventOutcome outcome);
-  bool in_flight(const std::string& id);
+  // False when nobody waits for it, or another answer to it is on its way: each event has room for one.
+  bool begin_answer(const std::string& id);
 
   std::mutex mutex_;
   // Below: guarded by mutex_.
@@ -71,6 +73,7 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
   std::optional<Status> init_;  // how it went, once that is known
   std::function<void(Status)> on_init_;
   std::uint64_t next_id_ = 0;
+  bool init_error_coming_ = false;
   bool ended_ = false;
 
   http::Server server_;  // last: its connections use all of the above

@@ -267,6 +267,7 @@ class Pool {
   const PoolLimits limits_;
   Exists exists_;
   boost::asio::thread_pool starters_{2};        // opens packages: file I/O stays off the loops
+  boost::asio::thread_pool reaper_{1};          // waits for connections of Runtime APIs that end
   boost::asio::thread_pool model_starters_{4};  // the same where a model may have to be fetched
   boost::asio::basic_waitable_timer<std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>,
                                     http::Executor>

@@ -142,7 +142,7 @@ void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<s
   }
   std::shared_ptr<invoke::RuntimeApi> runtime;
   if (started->listener.valid()) {
-    auto opened = invoke::RuntimeApi::open(pool_.loops_, pool_.starters_, std::move(started->listener),
+    auto opened = invoke::RuntimeApi::open(pool_.loops_, pool_.reaper_, std::move(started->listener),
                                            pool_.limits_.header_bytes_max);
     if (opened.ok()) {
       runtime = std::move(*opened);
