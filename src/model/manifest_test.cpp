@@ -371,6 +371,41 @@ TEST(Config, ModelRoundTrip) {
   EXPECT_EQ(config_from_json(damaged).error().kind, ErrorKind::corrupt);
 }
 
+TEST(EventFunction, RuntimeMakesOneAndItIsStored) {
+  const auto config = read_manifest(
+      {.manifest = "runtime = \"python3.11\"\nhandler = \"app.handler\"\ndescription = \"says hello\"\n"});
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_EQ(config->kind, FunctionKind::event);
+  EXPECT_EQ(config->init_timeout_s, kEventInitTimeoutSeconds);
+  const auto stored = config_from_json(to_json(*config));
+  ASSERT_TRUE(stored.ok()) << stored.error().message;
+  EXPECT_EQ(*stored, *config);
+  const auto written = read_manifest({.manifest = to_toml(*config)});
+  ASSERT_TRUE(written.ok()) << written.error().message;
+  EXPECT_EQ(*written, *config);
+}
+
+TEST(EventFunction, WhatDoesNotFitIsNamed) {
+  const auto message = [](std::string_view text) {
+    const auto config = read_manifest({.manifest = text});
+    return config.ok() ? std::string() : config.error().message;
+  };
+  const auto names = [&](std::string_view text, std::string_view word) {
+    EXPECT_NE(message(text).find(word), std::string::npos) << text << ": " << message(text);
+  };
+  names("runtime = \"ruby3.3\"\nhandler = \"a.b\"", "ruby3.3");
+  names("runtime = \"python3.\"\nhandler = \"a.b\"", "unknown");
+  names("runtime = \"nodejs20.x\"", "handler is missing");
+  names("kind = \"event\"", "runtime");
+  names("kind = \"queue\"\ncommand = \"x\"", "kinds are web and event");
+  names("command = \"x\"\nhandler = \"a.b\"", "handler belongs to event functions");
+  names("runtime = \"provided.al2023\"\nsnapshot = true", "snapshot belongs to web functions");
+  names("runtime = \"provided.al2023\"\nlayers = [\"arn\"]", "layers are not supported");
+  names("command = \"x\"\negress = true", "egress is not supported");
+  EXPECT_EQ(message("kind = \"event\"\ncommand = \"x\""), "");
+  EXPECT_EQ(message("runtime = \"provided.al2023\""), "");
+}
+
 TEST(Config, StoredFormIsStable) {
   FunctionConfig config;
   config.name = "a";
