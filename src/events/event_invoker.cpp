@@ -1,7 +1,5 @@
 #include "events/event_invoker.h"
 
-#include <boost/json.hpp>
-#include <cstdio>
 #include <cstring>
 
 #include "observe/report.h"
@@ -17,30 +15,18 @@ using Clock = std::chrono::steady_clock;
 // START, END and REPORT of one invocation together.
 constexpr std::size_t kLinesBytes = 512;
 
-void set_error(EventResult& result, std::string_view type, std::string_view message) {
-  result.function_error = "Unhandled";
-  result.content_type = "application/json";
-  result.payload = boost::json::serialize(boost::json::object{{"errorType", type}, {"errorMessage", message}});
+// What Lambda calls an end of the runtime, behind "RequestId: … Error: ".
+std::string exit_text(const sandbox::ExitInfo& exit) {
+  if (exit.reason == sandbox::ExitReason::out_of_memory) return "Runtime exited with error: signal: killed";
+  if (exit.reason == sandbox::ExitReason::signaled)
+    return std::string("Runtime exited with error: signal: ") + ::strsignal(exit.code);
+  if (exit.code == 0) return "Runtime exited without providing a reason";
+  return "Runtime exited with error: exit status " + std::to_string(exit.code);
 }
 
-// What Lambda calls an end of the runtime.
-void set_exit_error(EventResult& result, const std::string& request_id, const sandbox::ExitInfo& exit) {
-  const std::string id = "RequestId: " + request_id + " Error: ";
-  switch (exit.reason) {
-    case sandbox::ExitReason::out_of_memory:
-      return set_error(result, "Runtime.OutOfMemory", id + "Runtime exited with error: signal: killed");
-    case sandbox::ExitReason::signaled:
-      return set_error(result, "Runtime.ExitError",
-                       id + "Runtime exited with error: signal: " + ::strsignal(exit.code));
-    case sandbox::ExitReason::exited:
-      if (exit.code == 0)
-        return set_error(result, "Runtime.ExitError", id + "Runtime exited without providing a reason");
-      return set_error(result, "Runtime.ExitError",
-                       id + "Runtime exited with error: exit status " + std::to_string(exit.code));
-    case sandbox::ExitReason::destroyed:
-      result.status = Error{ErrorKind::unavailable, "the function's environment was ended"};
-      return;
-  }
+void set_error(EventResult& result, std::string_view type, std::string_view message) {
+  result.function_error = "Unhandled";
+  result.payload = invoke::error_document(type, message);
 }
 
 // One event that has its environment.
@@ -54,24 +40,10 @@ class Run {
     lines.reserve(kLinesBytes);
     observe::append_start(lines, request_.request_id, request_.record->version);
     lease_.log().append(lines);
-    const http::TimePoint began = Clock::now();
-    invoke::Event event{.request_id = request_.request_id,
-                        .function_arn = request_.function_arn,
-                        .payload = std::move(payload),
-                        .client_context = request_.client_context,
-                        .cognito_identity = request_.cognito_identity,
-                        .trace_id = request_.trace_id,
-                        .deadline = began + std::chrono::seconds(config_.timeout_s)};
-    invoke::EventOutcome outcome;
-    if (const auto runtime = lease_.runtime(); runtime != nullptr) {
-      outcome = co_await runtime->invoke(loop_, std::move(event));
-    } else {
-      outcome.status = Error{ErrorKind::unavailable, "the environment has ended"};
-    }
-    EventResult result;
+    began_ = Clock::now();
+    EventResult result = co_await answer(std::move(payload));
     result.executed_version = request_.record->version;
-    co_await take(result, std::move(outcome));
-    report(result, began);
+    report(result);
     if (healthy_) {
       lease_.give_back(nullptr);
     } else {
@@ -81,39 +53,53 @@ class Run {
   }
 
  private:
-  http::Task<> take(EventResult& result, invoke::EventOutcome outcome) {
+  http::Task<EventResult> answer(std::string payload) {
+    invoke::Event event{.request_id = request_.request_id,
+                        .function_arn = request_.function_arn,
+                        .payload = std::move(payload),
+                        .client_context = request_.client_context,
+                        .cognito_identity = request_.cognito_identity,
+                        .trace_id = request_.trace_id,
+                        .deadline = began_ + std::chrono::seconds(config_.timeout_s)};
+    // An environment that was lent has answered to its Runtime API before.
+    invoke::EventOutcome outcome = co_await lease_.runtime()->invoke(loop_, std::move(event));
+    EventResult result;
     if (outcome.status.ok()) {
       if (outcome.function_error) result.function_error = "Unhandled";
       error_type_ = std::move(outcome.error_type);
       result.payload = std::move(outcome.payload);
-      result.content_type = std::move(outcome.content_type);
-      co_return;
+      co_return result;
     }
     healthy_ = false;
-    if (outcome.status.error().kind == ErrorKind::timeout) {
-      char seconds[32];
-      std::snprintf(seconds, sizeof(seconds), "%u.00", config_.timeout_s);
-      timed_out_ = true;
-      set_error(result, "Sandbox.Timedout",
-                "RequestId: " + request_.request_id + " Error: Task timed out after " + seconds + " seconds");
-      co_return;
-    }
-    if (outcome.status.error().kind == ErrorKind::function_failed) {
-      error_type_ = "Runtime.InvalidResponse";
-      set_error(result, error_type_, outcome.status.error().message);
-      co_return;
-    }
-    const auto exit = co_await lease_.exit_reason(loop_);
-    if (exit) {
-      set_exit_error(result, request_.request_id, *exit);
-      error_type_ = exit->reason == sandbox::ExitReason::out_of_memory ? "Runtime.OutOfMemory" : "Runtime.ExitError";
-    } else {
-      error_type_ = "Runtime.Unknown";
-      set_error(result, error_type_, "the runtime closed its connection while it had the event");
-    }
+    co_await explain(outcome.status.error(), result);
+    co_return result;
   }
 
-  void report(const EventResult& result, http::TimePoint began) {
+  // What became of an event that has no answer.
+  http::Task<> explain(const Error& error, EventResult& result) {
+    if (error.kind == ErrorKind::function_failed) co_return fail(result, "Runtime.InvalidResponse", error.message);
+    const std::string id = "RequestId: " + request_.request_id + " Error: ";
+    if (error.kind == ErrorKind::timeout) {
+      timed_out_ = true;
+      co_return fail(result, "Sandbox.Timedout",
+                     id + "Task timed out after " + std::to_string(config_.timeout_s) + ".00 seconds");
+    }
+    const auto exit = co_await lease_.exit_reason(loop_);
+    if (!exit) co_return fail(result, "Runtime.Unknown", "the runtime closed its connection while it had the event");
+    if (exit->reason == sandbox::ExitReason::destroyed) {
+      result.status = Error{ErrorKind::unavailable, "the function's environment was ended"};
+      co_return;
+    }
+    const bool out_of_memory = exit->reason == sandbox::ExitReason::out_of_memory;
+    fail(result, out_of_memory ? "Runtime.OutOfMemory" : "Runtime.ExitError", id + exit_text(*exit));
+  }
+
+  void fail(EventResult& result, const char* type, const std::string& message) {
+    error_type_ = type;
+    set_error(result, type, message);
+  }
+
+  void report(const EventResult& result) {
     const http::TimePoint now = Clock::now();
     lease_.take_output(now);
     std::string lines;
@@ -122,7 +108,7 @@ class Run {
     observe::append_end(lines, request_.request_id);
     observe::append_report(
         lines, {.request_id = request_.request_id,
-                .duration = std::chrono::duration_cast<std::chrono::microseconds>(now - began),
+                .duration = std::chrono::duration_cast<std::chrono::microseconds>(now - began_),
                 .memory_mb = config_.memory_mb,
                 .memory_peak_bytes = lease_.memory_peak_bytes(),
                 .init_duration = lease_.init_duration(),
@@ -139,6 +125,7 @@ class Run {
   const EventRequest& request_;
   const model::FunctionConfig& config_;
   pool::Lease lease_;
+  http::TimePoint began_{};
   std::string error_type_;
   bool timed_out_ = false;
   bool healthy_ = true;

@@ -25,14 +25,13 @@ struct EventRequest {
 };
 
 struct EventResult {
-  // Nothing of the function's own doing: overloaded (no environment in time, or its limits), not_found, unavailable,
-  // unsupported, too_large (the response). What the function did wrong is in `outcome` instead.
+  // Nothing of the function's own doing: overloaded (no environment in time), not_found, unavailable, unsupported (not
+  // an event function, or too large for this host).
   Status status;
   // Lambda's X-Amz-Function-Error: "Unhandled", or empty. The payload is {"errorType", "errorMessage", …} then: the
   // runtime's own, or made for a timeout ("Sandbox.Timedout"), an end ("Runtime.ExitError"), an init that failed.
   std::string function_error;
   std::string payload;
-  std::string content_type;
   std::string executed_version;
 };
 

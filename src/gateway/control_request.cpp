@@ -1,11 +1,10 @@
 #include "gateway/control_request.h"
 
-#include <random>
-
 #include <algorithm>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <charconv>
+#include <random>
 
 namespace thaw::gateway {
 namespace {

@@ -5,7 +5,8 @@
 namespace thaw::gateway {
 namespace {
 
-constexpr const char* kArnPrefix = "arn:aws:lambda:us-east-1:000000000000:function:";
+const std::string kArnPrefix =
+    "arn:aws:lambda:" + std::string(model::kRegion) + ":" + std::string(model::kAccount) + ":function:";
 
 unsigned nibble(char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : (c | 32) - 'a' + 10); }
 
@@ -58,9 +59,11 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"BeforeSnapshotPath", config.before_snapshot_path},
       {"AfterRestorePath", config.after_restore_path},
       {"StrictConnections", config.strict_connections},
-      {"Url", "http://" + host + at + "/fn/" + config.name + (published ? ":" + record.version : "") + "/"},
-      {"HostUrl", "http://" + (published ? record.version + "." : "") + config.name + ".localhost" + at + "/"},
   };
+  if (config.kind == model::FunctionKind::web) {
+    thaw["Url"] = "http://" + host + at + "/fn/" + config.name + (published ? ":" + record.version : "") + "/";
+    thaw["HostUrl"] = "http://" + (published ? record.version + "." : "") + config.name + ".localhost" + at + "/";
+  }
   if (!config.model.empty()) {
     thaw["Model"] = boost::json::object{{"Uri", config.model},
                                         {"File", config.resolved.file},

@@ -53,7 +53,9 @@ Status check_body_type(const http::RequestHead& request) {
 
 }  // namespace
 
-bool may_speak_openai(const model::FunctionConfig& config) { return config.engine != model::kEngineOnnx; }
+bool may_speak_openai(const model::FunctionConfig& config) {
+  return config.kind == model::FunctionKind::web && config.engine != model::kEngineOnnx;
+}
 
 HeldBody::HeldBody(HeldBody&& other) noexcept
     : held_bytes_(other.held_bytes_), bytes_(std::move(other.bytes_)), counted_(std::exchange(other.counted_, 0)) {

@@ -33,7 +33,9 @@ struct EventOutcome {
   bool function_error = false;
   std::string error_type;  // Lambda-Runtime-Function-Error-Type, or the errorType of the payload
   std::string payload;     // the whole response, at most kPayloadBytesMax
-  std::string content_type;
 };
+
+// {"errorType": …, "errorMessage": …}: how functions, the Runtime API and Invoke say what went wrong.
+std::string error_document(std::string_view type, std::string_view message);
 
 }  // namespace thaw::invoke

@@ -26,17 +26,12 @@ constexpr std::chrono::seconds kStallMax{900};
 constexpr std::chrono::seconds kKeepAliveMax{10L * 365 * 86400};
 
 http::Task<> refuse(http::Exchange& exchange, int status, const char* type, const std::string& message) {
-  const boost::json::object body{{"errorType", type}, {"errorMessage", message}};
-  const std::string text = boost::json::serialize(body);
-  co_await exchange.respond({.status = status, .body = text});
+  const std::string body = error_document(type, message);
+  co_await exchange.respond({.status = status, .body = body});
 }
 
 http::Task<> accept(http::Exchange& exchange) {
   co_await exchange.respond({.status = 202, .body = "{\"status\":\"OK\"}\n"});
-}
-
-std::string json_error(std::string_view type, std::string_view message) {
-  return boost::json::serialize(boost::json::object{{"errorType", type}, {"errorMessage", message}});
 }
 
 // A member of the runtime's error, which may be anything.
@@ -77,12 +72,21 @@ EventOutcome failed(Error error) {
 }  // namespace
 
 RuntimeApi::RuntimeApi(http::Loops& loops, std::size_t header_bytes_max)
-    : server_(loops,
+    : loops_(loops),
+      server_(loops,
               {.header_bytes_max = header_bytes_max,
                .connections_max = kConnectionsMax,
                .keep_alive_wait_max = kKeepAliveMax,
                .stall_wait_max = kStallMax},
               [this](http::Exchange& exchange) { return handle(exchange); }) {}
+
+// The connections' coroutines use this object: it outlives them. Their other ends are gone, so they end soon.
+RuntimeApi::~RuntimeApi() {
+  server_.stop_accepting();
+  do {
+    server_.cut_off();
+  } while (server_.connections() > 0 && loops_.running());
+}
 
 Result<std::shared_ptr<RuntimeApi>> RuntimeApi::open(http::Loops& loops, boost::asio::thread_pool& reaper,
                                                      UniqueFd listener, std::size_t header_bytes_max) {
@@ -160,14 +164,12 @@ http::Task<> RuntimeApi::next(http::Exchange& exchange) {
 
 http::Task<> RuntimeApi::take_answer(http::Exchange& exchange, std::string id, bool is_error) {
   if (!begin_answer(id)) co_return co_await refuse(exchange, 400, "InvalidRequestID", "Invalid request ID");
-  const std::string content_type(exchange.request().fields.find("content-type"));
   const std::string error_type(exchange.request().fields.find("lambda-runtime-function-error-type"));
   // An error behind the pieces comes in trailers, which are not read: half an answer must not pass for a whole one.
   const bool streams =
       http::iequals(exchange.request().fields.find("lambda-runtime-function-response-mode"), "streaming");
   EventOutcome outcome;
   outcome.function_error = is_error;
-  outcome.content_type = content_type;
   std::uint64_t bytes = 0;
   for (;;) {
     const auto piece = co_await exchange.read_body();
@@ -181,21 +183,16 @@ http::Task<> RuntimeApi::take_answer(http::Exchange& exchange, std::string id, b
     if (bytes > kDrainBytesMax) break;
   }
   if (bytes > kPayloadBytesMax) {
+    if (bytes > kDrainBytesMax) exchange.close_after();
     const std::string message =
         "Response payload size exceeded maximum allowed payload size (" + std::to_string(kPayloadBytesMax) + " bytes).";
-    outcome.function_error = true;
-    outcome.error_type = "Function.ResponseSizeTooLarge";
-    outcome.payload = json_error(outcome.error_type, message);
-    finish(id, std::move(outcome));
-    if (bytes > kDrainBytesMax) exchange.close_after();
+    fail(id, "Function.ResponseSizeTooLarge", message);
     co_return co_await refuse(exchange, 413, "RequestEntityTooLarge", message);
   }
   if (streams && !is_error) {
-    outcome.function_error = true;
-    outcome.error_type = "Runtime.InvalidResponse";
-    outcome.payload = json_error(outcome.error_type, "streamed responses are not supported: answer as a whole");
-    finish(id, std::move(outcome));
-    co_return co_await refuse(exchange, 400, "InvalidResponseMode", "streamed responses are not supported");
+    const std::string message = "streamed responses are not supported: answer as a whole";
+    fail(id, "Runtime.InvalidResponse", message);
+    co_return co_await refuse(exchange, 400, "InvalidResponseMode", message);
   }
   if (is_error) outcome.error_type = error_type.empty() ? text_of(outcome.payload, "errorType") : error_type;
   // A second answer to the same event has nobody to go to.
@@ -270,6 +267,10 @@ bool RuntimeApi::finish(const std::string& id, EventOutcome outcome) {
   }
   work->done(std::move(outcome));
   return true;
+}
+
+void RuntimeApi::fail(const std::string& id, const char* error_type, const std::string& message) {
+  finish(id, {.function_error = true, .error_type = error_type, .payload = error_document(error_type, message)});
 }
 
 void RuntimeApi::offer(std::shared_ptr<Work> work) {

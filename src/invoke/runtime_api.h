@@ -32,6 +32,8 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
   static Result<std::shared_ptr<RuntimeApi>> open(http::Loops& loops, boost::asio::thread_pool& reaper,
                                                   UniqueFd listener, std::size_t header_bytes_max);
 
+  ~RuntimeApi();
+
   // Until the runtime asks for its first event. Errors: function_failed with what it says of its init; timeout;
   // unavailable after end().
   http::Task<Status> ready(http::Loop& loop, http::TimePoint deadline);
@@ -62,6 +64,8 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
   void settle_init(Status status);
   // False when nobody waits for it any more.
   bool finish(const std::string& id, EventOutcome outcome);
+  // The same with an error of the function.
+  void fail(const std::string& id, const char* error_type, const std::string& message);
   // False when nobody waits for it, or another answer to it is on its way: each event has room for one.
   bool begin_answer(const std::string& id);
 
@@ -76,6 +80,7 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
   bool init_error_coming_ = false;
   bool ended_ = false;
 
+  http::Loops& loops_;
   http::Server server_;  // last: its connections use all of the above
 };
 

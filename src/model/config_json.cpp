@@ -12,15 +12,6 @@ constexpr std::int64_t kFormat = 1;
 // Far above what a valid configuration can need, quotes and escapes included.
 constexpr std::size_t kJsonBytesMax = 1 << 20;
 
-constexpr std::pair<std::string_view, std::string FunctionConfig::*> kTextFields[] = {
-    {"runtime", &FunctionConfig::runtime},
-    {"handler", &FunctionConfig::handler},
-    {"layers_sha256", &FunctionConfig::layers_sha256},
-    {"description", &FunctionConfig::description},
-    {"role", &FunctionConfig::role},
-    {"dead_letter_target", &FunctionConfig::dead_letter_target},
-};
-
 Error corrupt(std::string_view what) {
   return {ErrorKind::corrupt, "a stored function configuration is damaged: " + std::string(what)};
 }
@@ -131,31 +122,18 @@ Status read_event(const json::object& object, FunctionConfig& config) {
     if (kind != "event") return corrupt("kind is neither missing nor event");
     config.kind = FunctionKind::event;
   }
-  for (const auto& [key, member] : kTextFields) {
-    if (!object.contains(key)) continue;
-    ASSIGN_OR_RETURN(config.*member, string_member(object, key));
-  }
-  if (const json::value* egress = object.if_contains("egress")) {
-    if (!egress->is_bool()) return corrupt("egress is no bool");
-    config.egress = egress->get_bool();
-  }
-  if (const json::value* layers = object.if_contains("layers")) {
-    if (!layers->is_array()) return corrupt("layers is no array");
-    for (const json::value& layer : layers->get_array()) {
-      if (!layer.is_string()) return corrupt("layers holds what is no string");
-      config.layers.emplace_back(layer.get_string());
-    }
+  for (const TextField& field : kTextFields) {
+    if (!object.contains(field.key)) continue;
+    ASSIGN_OR_RETURN(config.*field.member, string_member(object, field.key));
   }
   return {};
 }
 
 void write_event(const FunctionConfig& config, json::object& object) {
   if (config.kind == FunctionKind::event) object["kind"] = "event";
-  for (const auto& [key, member] : kTextFields) {
-    if (!(config.*member).empty()) object[key] = config.*member;
+  for (const TextField& field : kTextFields) {
+    if (!(config.*field.member).empty()) object[field.key] = config.*field.member;
   }
-  if (config.egress) object["egress"] = true;
-  if (!config.layers.empty()) object["layers"] = json::array(config.layers.begin(), config.layers.end());
 }
 
 void write_model(const FunctionConfig& config, json::object& object) {

@@ -1,8 +1,10 @@
-// The numeric keys of a function in one table, shared by the manifest, its checks and its stored form.
+// Keys of a function in tables, shared by the manifest, its checks and its stored form.
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "model/function.h"
@@ -25,6 +27,20 @@ inline constexpr std::array kNumberFields{
     NumberField{"environments_max", &FunctionConfig::environments_max, 1, kEnvironmentsMax},
     NumberField{"queue_max", &FunctionConfig::queue_max, 1, kQueueMax},
     NumberField{"idle_s", &FunctionConfig::idle_s, 1, kIdleSecondsMax},
+};
+
+struct TextField {
+  std::string_view key;
+  std::string FunctionConfig::*member;
+  std::size_t bytes_max;
+};
+
+// Empty where they are not given.
+inline constexpr std::array kTextFields{
+    TextField{"runtime", &FunctionConfig::runtime, kRuntimeBytesMax},
+    TextField{"handler", &FunctionConfig::handler, kHandlerBytesMax},
+    TextField{"description", &FunctionConfig::description, kFunctionDescriptionBytesMax},
+    TextField{"role", &FunctionConfig::role, kRoleBytesMax},
 };
 
 // The function's user may not bind lower ports.

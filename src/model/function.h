@@ -23,10 +23,9 @@ inline constexpr std::uint32_t kIdleSecondsMax = 86400;
 inline constexpr std::uint32_t kQueueMax = 10000;
 inline constexpr std::uint32_t kEventInitTimeoutSeconds = 10;  // Lambda's, for event functions
 inline constexpr std::size_t kRuntimeBytesMax = 64;
-inline constexpr std::size_t kHandlerBytesMax = 128;  // Lambda's, and so are the next three
-inline constexpr std::size_t kLayersMax = 5;
-inline constexpr std::size_t kArnBytesMax = 256;
+inline constexpr std::size_t kHandlerBytesMax = 128;  // Lambda's, and so are the next two
 inline constexpr std::size_t kFunctionDescriptionBytesMax = 256;
+inline constexpr std::size_t kRoleBytesMax = 256;
 inline constexpr std::size_t kNameBytesMax = 63;            // A DNS label, for NAME.localhost (RFC 1035).
 inline constexpr std::size_t kEnvironmentBytesMax = 32768;  // Names and values of all variables together.
 inline constexpr std::size_t kCommandBytesMax = 32768;
@@ -37,6 +36,9 @@ inline constexpr std::size_t kModelBytesMax = 2048;    // of a model's path or a
 inline constexpr std::uint32_t kContextMax = 1U << 20;
 inline constexpr std::size_t kSystemPromptBytesMax = 32768;
 inline constexpr std::size_t kEngineArgumentsMax = 64;
+// Where functions are, for ARNs and for the functions themselves.
+inline constexpr std::string_view kRegion = "us-east-1";
+inline constexpr std::string_view kAccount = "000000000000";
 // The version that a deploy replaces; the published ones have numbers.
 inline constexpr std::string_view kLatestVersion = "$LATEST";
 
@@ -75,17 +77,10 @@ struct FunctionConfig {
   // Of an event function without a command, as AWS Lambda names it: "python3.11", "nodejs20.x", or "provided.al2023"
   // and its like, which run the package's file `bootstrap`.
   std::string runtime;
-  std::string
-      handler;  // of an event function: "file.function" for the managed runtimes, else what bootstrap makes of it
-  // ARNs of layer versions in their order, and the digest of the package that holds their files together, which lies at
-  // /opt; empty without layers.
-  std::vector<std::string> layers;
-  std::string layers_sha256;  // never from a manifest
-  // The function may reach the network, through address translation; otherwise it has loopback alone.
-  bool egress = false;
-  std::string description;         // Lambda's Description; a published version has its record's own
-  std::string role;                // Lambda's Role: kept and given back, nothing more
-  std::string dead_letter_target;  // ARN or address, where events go that the function has failed at
+  // Of an event function: "file.function" for the managed runtimes, else what bootstrap makes of it.
+  std::string handler;
+  std::string description;  // Lambda's Description; a published version has its record's own
+  std::string role;         // Lambda's Role: kept and given back, nothing more
   // "", "thaw-onnx" or "llama-server": a ready-made web function. The package of a thaw-onnx is the model's folder.
   std::string engine;
   // A file or folder of the package, or s3://, https://, hf: or file: (docs/models.md). It is fetched into memory that

@@ -38,14 +38,7 @@ constexpr std::string_view kOtherKeys[] = {"name",
                                            "before_snapshot_path",
                                            "after_restore_path",
                                            "strict_connections",
-                                           "kind",
-                                           "runtime",
-                                           "handler",
-                                           "layers",
-                                           "egress",
-                                           "description",
-                                           "role",
-                                           "dead_letter_target"};
+                                           "kind"};
 constexpr std::string_view kWarmUpKeys[] = {"method", "path", "body", "content_type"};
 
 // toml++ builds and destroys one nested table for each part of a dotted key, recursively: a key of 100,000 dots would
@@ -143,6 +136,7 @@ Error unknown_key(const Source& source, std::string_view key) {
   if (key.size() <= 40) {
     for (const std::string_view known : kOtherKeys) consider(known);
     for (const NumberField& field : kNumberFields) consider(field.key);
+    for (const TextField& field : kTextFields) consider(field.key);
   }
   std::string message = "unknown key \"" + shown(key) + "\"";
   if (!nearest.empty()) message += "; did you mean " + std::string(nearest) + "?";
@@ -272,11 +266,8 @@ Result<std::vector<WarmUpRequest>> as_warm_ups(const Source& source, const toml:
   return requests;
 }
 
-struct TextKey {
-  std::string_view key;
-  std::string FunctionConfig::*member;
-};
-constexpr TextKey kTextKeys[] = {
+// Those that tell engines and snapshots something, beside kTextFields.
+constexpr std::pair<std::string_view, std::string FunctionConfig::*> kOtherTexts[] = {
     {"task", &FunctionConfig::task},
     {"model", &FunctionConfig::model},
     {"model_sha256", &FunctionConfig::model_sha256},
@@ -284,12 +275,17 @@ constexpr TextKey kTextKeys[] = {
     {"before_snapshot_path", &FunctionConfig::before_snapshot_path},
     {"after_restore_path", &FunctionConfig::after_restore_path},
     {"readiness_path", &FunctionConfig::readiness_path},
-    {"runtime", &FunctionConfig::runtime},
-    {"handler", &FunctionConfig::handler},
-    {"description", &FunctionConfig::description},
-    {"role", &FunctionConfig::role},
-    {"dead_letter_target", &FunctionConfig::dead_letter_target},
 };
+
+std::string FunctionConfig::*text_member(std::string_view key) {
+  for (const TextField& field : kTextFields) {
+    if (key == field.key) return field.member;
+  }
+  for (const auto& [other, member] : kOtherTexts) {
+    if (key == other) return member;
+  }
+  return nullptr;
+}
 
 Result<FunctionKind> as_kind(const Source& source, const toml::node& node) {
   ASSIGN_OR_RETURN(const std::string kind, as_string(source, "kind", node));
@@ -304,9 +300,8 @@ Status apply_key(const Source& source, std::string_view key, const toml::node& n
     ASSIGN_OR_RETURN(config.*field.member, as_number(source, key, node, {field.min, field.max}));
     return {};
   }
-  for (const TextKey& text : kTextKeys) {
-    if (key != text.key) continue;
-    ASSIGN_OR_RETURN(config.*text.member, as_string(source, key, node));
+  if (const auto member = text_member(key); member != nullptr) {
+    ASSIGN_OR_RETURN(config.*member, as_string(source, key, node));
     return {};
   }
   if (key == "port") {
@@ -324,10 +319,6 @@ Status apply_key(const Source& source, std::string_view key, const toml::node& n
     if (config.engine.empty()) return source.error("engine is empty: the engines are: thaw-onnx, llama-server");
   } else if (key == "kind") {
     ASSIGN_OR_RETURN(config.kind, as_kind(source, node));
-  } else if (key == "layers") {
-    ASSIGN_OR_RETURN(config.layers, as_strings(source, key, node));
-  } else if (key == "egress") {
-    ASSIGN_OR_RETURN(config.egress, as_bool(source, key, node));
   } else if (key == "context") {
     ASSIGN_OR_RETURN(config.context, as_number(source, key, node, {0, kContextMax}));
   } else if (key == "engine_arguments") {
@@ -364,6 +355,7 @@ Result<toml::table> parse(const Source& source, std::string_view text) {
 bool is_overridden(std::string_view key, const toml::table& overrides) {
   if (key == "command") return overrides.contains("engine") || overrides.contains("runtime");
   if (key == "runtime") return overrides.contains("command") || overrides.contains("engine");
+  if (key == "handler" || key == "kind") return overrides.contains("engine");
   if (key == "engine" || key == "task" || key == "context" || key == "system_prompt" || key == "engine_arguments")
     return overrides.contains("command");
   return false;
@@ -407,11 +399,13 @@ Result<FunctionConfig> read_manifest(const ManifestInput& input) {
   engine = overrides["engine"].value_or(std::move(engine));
   FunctionConfig config = engine_defaults(engine, input.package_bytes);
   // A runtime says what kind of function it is of.
-  const bool has_runtime = !is_overridden("runtime", overrides) && manifest.contains("runtime");
-  if (has_runtime || overrides.contains("runtime")) config.kind = FunctionKind::event;
-  if (config.kind == FunctionKind::event || manifest["kind"].value_or(std::string()) == "event" ||
-      overrides["kind"].value_or(std::string()) == "event")
+  const auto says_event = [](const toml::table& table) {
+    return table.contains("runtime") || table["kind"].value_or(std::string()) == "event";
+  };
+  if (says_event(overrides) || (says_event(manifest) && !overrides.contains("engine"))) {
+    config.kind = FunctionKind::event;
     config.init_timeout_s = kEventInitTimeoutSeconds;
+  }
   for (const auto& [key, node] : manifest) {
     FunctionConfig ignored;
     const bool overridden = is_overridden(key.str(), overrides);
@@ -439,13 +433,9 @@ std::string to_toml(const FunctionConfig& config) {
   if (!config.command.empty()) line("command", quoted_list(config.command));
   if (!config.engine.empty()) line("engine", quoted(config.engine));
   if (config.kind == FunctionKind::event) line("kind", quoted("event"));
-  if (!config.runtime.empty()) line("runtime", quoted(config.runtime));
-  if (!config.handler.empty()) line("handler", quoted(config.handler));
-  if (!config.layers.empty()) line("layers", quoted_list(config.layers));
-  if (config.egress) line("egress", "true");
-  if (!config.description.empty()) line("description", quoted(config.description));
-  if (!config.role.empty()) line("role", quoted(config.role));
-  if (!config.dead_letter_target.empty()) line("dead_letter_target", quoted(config.dead_letter_target));
+  for (const TextField& field : kTextFields) {
+    if (!(config.*field.member).empty()) line(field.key, quoted(config.*field.member));
+  }
   if (!config.task.empty()) line("task", quoted(config.task));
   if (!config.model.empty()) line("model", quoted(config.model));
   if (!config.model_sha256.empty()) line("model_sha256", quoted(config.model_sha256));

@@ -400,9 +400,13 @@ TEST(EventFunction, WhatDoesNotFitIsNamed) {
   names("kind = \"queue\"\ncommand = \"x\"", "kinds are web and event");
   names("command = \"x\"\nhandler = \"a.b\"", "handler belongs to event functions");
   names("runtime = \"provided.al2023\"\nsnapshot = true", "snapshot belongs to web functions");
-  names("runtime = \"provided.al2023\"\nlayers = [\"arn\"]", "layers are not supported");
-  names("command = \"x\"\negress = true", "egress is not supported");
+  names("runtime = \"provided.al2023\"\n[[warm_up]]\npath = \"/\"", "warm_up belongs to web functions");
+  names("runtime = \"provided.al2023\"\nrole = \"" + std::string(257, 'r') + "\"", "at most 256");
   EXPECT_EQ(message("kind = \"event\"\ncommand = \"x\""), "");
+  // What is laid over a manifest changes what runs; an engine makes it a web function.
+  const std::string_view managed = "runtime = \"python3.11\"\nhandler = \"a.b\"";
+  EXPECT_EQ(read_manifest({.manifest = managed, .overrides = "command = \"x\""})->kind, FunctionKind::event);
+  EXPECT_EQ(read_manifest({.manifest = managed, .overrides = "engine = \"thaw-onnx\""})->kind, FunctionKind::web);
   EXPECT_EQ(message("runtime = \"provided.al2023\""), "");
 }
 

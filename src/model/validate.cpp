@@ -232,8 +232,15 @@ Status check_kind(const FunctionConfig& config) {
     return invalid_argument("an event function needs either a runtime, like runtime = \"python3.11\", or a command");
   if (event && !config.engine.empty())
     return invalid_argument("engine belongs to web functions: an event function has a runtime or a command");
-  if (event && config.snapshot)
-    return invalid_argument("snapshot belongs to web functions: event functions start by init");
+  if (event) {
+    const char* of_web = config.snapshot                        ? "snapshot"
+                         : !config.warm_up.empty()              ? "warm_up"
+                         : !config.before_snapshot_path.empty() ? "before_snapshot_path"
+                         : !config.after_restore_path.empty()   ? "after_restore_path"
+                                                                : nullptr;
+    if (of_web != nullptr)
+      return invalid_argument(std::string(of_web) + " belongs to web functions: event functions start by init");
+  }
   if (event && !config.runtime.empty()) return check_runtime(config);
   if (event) return {};
   if (!config.runtime.empty() || !config.handler.empty()) {
@@ -245,36 +252,17 @@ Status check_kind(const FunctionConfig& config) {
                                                 : "command and engine exclude each other: give one of them");
 }
 
-Status check_text(std::string_view key, std::string_view text, std::size_t bytes_max) {
-  if (text.size() > bytes_max) {
-    return Error{ErrorKind::too_large, std::string(key) + " is " + std::to_string(text.size()) + " bytes; at most " +
-                                           std::to_string(bytes_max) + " are possible"};
-  }
-  const auto is_control = [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; };
-  if (std::any_of(text.begin(), text.end(), is_control))
-    return invalid_argument(std::string(key) + " holds a control character");
-  return {};
-}
-
 Status check_texts(const FunctionConfig& config) {
-  RETURN_IF_ERROR(check_text("runtime", config.runtime, kRuntimeBytesMax));
-  RETURN_IF_ERROR(check_text("handler", config.handler, kHandlerBytesMax));
-  RETURN_IF_ERROR(check_text("role", config.role, kArnBytesMax));
-  RETURN_IF_ERROR(check_text("dead_letter_target", config.dead_letter_target, kModelBytesMax));
-  if (config.description.size() > kFunctionDescriptionBytesMax) {
-    return Error{ErrorKind::too_large, "description is " + std::to_string(config.description.size()) +
-                                           " bytes; at most " + std::to_string(kFunctionDescriptionBytesMax) +
-                                           " are possible"};
+  const auto is_control = [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; };
+  for (const TextField& field : kTextFields) {
+    const std::string& text = config.*field.member;
+    if (text.size() > field.bytes_max) {
+      return Error{ErrorKind::too_large, std::string(field.key) + " is " + std::to_string(text.size()) +
+                                             " bytes; at most " + std::to_string(field.bytes_max) + " are possible"};
+    }
+    if (std::any_of(text.begin(), text.end(), is_control))
+      return invalid_argument(std::string(field.key) + " holds a control character");
   }
-  if (config.layers.size() > kLayersMax) {
-    return Error{ErrorKind::too_large, "layers has " + std::to_string(config.layers.size()) + " items; at most " +
-                                           std::to_string(kLayersMax) + " are possible"};
-  }
-  for (const std::string& layer : config.layers) RETURN_IF_ERROR(check_text("layers", layer, kArnBytesMax));
-  if (!config.layers.empty()) return invalid_argument("layers are not supported: put their files into the package");
-  if (config.egress) return invalid_argument("egress is not supported: a function has its loopback alone");
-  if (!config.dead_letter_target.empty())
-    return invalid_argument("dead_letter_target is not supported: events are not queued");
   return {};
 }
 

@@ -13,7 +13,6 @@ namespace thaw::pool {
 namespace {
 
 constexpr std::uint32_t kProcessesMax = 1024;
-constexpr const char* kRegion = "us-east-1";  // as the ARNs of the control API have it
 
 std::string with_port(std::string argument, const std::string& port) {
   constexpr std::string_view kPlaceholder = "${PORT}";
@@ -137,7 +136,7 @@ sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const c
     variables["LAMBDA_TASK_ROOT"] = "/var/task";
     variables["LAMBDA_RUNTIME_DIR"] = "/var/runtime";
     if (!config.runtime.empty()) variables["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + config.runtime;
-    variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = kRegion;
+    variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = model::kRegion;
     variables["AWS_LAMBDA_LOG_GROUP_NAME"] = "/aws/lambda/" + config.name;
     variables["TZ"] = ":UTC";
     if (config.concurrency > 1) variables["AWS_LAMBDA_MAX_CONCURRENCY"] = std::to_string(config.concurrency);

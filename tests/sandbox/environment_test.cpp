@@ -14,7 +14,21 @@
 namespace thaw::sandbox {
 namespace {
 
-class Environment : public SpawnerFixture {};
+class Environment : public SpawnerFixture {
+ protected:
+  Running start_with_runtime_api(const char* python) {
+    auto pipe = sys::pipe();
+    EnvironmentSpec spec = make_spec({"python3", "-c", python}, {}, std::move(pipe->write_end));
+    spec.runtime_api_port = 9001;
+    Running running{.id = spec.id, .output = std::move(pipe->read_end)};
+    std::promise<Result<Started>> promise;
+    host_->start(std::move(spec), [&](Result<Started> started) { promise.set_value(std::move(started)); });
+    auto started = promise.get_future().get();
+    EXPECT_TRUE(started.ok()) << started.error().message;
+    if (started.ok()) running.started = std::move(*started);
+    return running;
+  }
+};
 
 std::string http_exchange(const UniqueFd& socket, const std::string& request) {
   if (::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return "send failed";
@@ -327,27 +341,19 @@ TEST_F(Environment, EngineFolderComesOnlyWhenAskedFor) {
 }
 
 TEST_F(Environment, FunctionReachesTheListenerFromItsFirstStep) {
-  auto pipe = sys::pipe();
-  EnvironmentSpec spec = make_spec({"python3", "-c", R"(
+  Running running = start_with_runtime_api(R"(
 import socket
 c = socket.create_connection(('127.0.0.1', 9001))
 c.sendall(b'ping')
 print(c.recv(100).decode(), c.recv(1))
-)"},
-                                   {}, std::move(pipe->write_end));
-  spec.runtime_api_port = 9001;
-  Running running{.id = spec.id, .output = std::move(pipe->read_end)};
-  std::promise<Result<Started>> promise;
-  host_->start(std::move(spec), [&](Result<Started> started) { promise.set_value(std::move(started)); });
-  auto started = promise.get_future().get();
-  ASSERT_TRUE(started.ok()) << started.error().message;
-  EXPECT_EQ(started->sockets.size(), 1u);
-  ASSERT_TRUE(started->listener.valid());
-  EXPECT_NE(::fcntl(started->listener.get(), F_GETFL) & O_NONBLOCK, 0);
-  EXPECT_NE(::fcntl(started->listener.get(), F_GETFD) & FD_CLOEXEC, 0);
-  pollfd watched{.fd = started->listener.get(), .events = POLLIN};
+)");
+  EXPECT_EQ(running.started.sockets.size(), 1u);
+  ASSERT_TRUE(running.started.listener.valid());
+  EXPECT_NE(::fcntl(running.started.listener.get(), F_GETFL) & O_NONBLOCK, 0);
+  EXPECT_NE(::fcntl(running.started.listener.get(), F_GETFD) & FD_CLOEXEC, 0);
+  pollfd watched{.fd = running.started.listener.get(), .events = POLLIN};
   ASSERT_EQ(::poll(&watched, 1, kLineWaitMs), 1);
-  UniqueFd accepted(::accept4(started->listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  UniqueFd accepted(::accept4(running.started.listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   ASSERT_TRUE(accepted.valid());
   char bytes[4];
   ASSERT_EQ(::recv(accepted.get(), bytes, sizeof(bytes), MSG_WAITALL), 4);
@@ -364,24 +370,15 @@ TEST_F(Environment, NobodyListensWhereNoneIsAskedFor) {
 }
 
 TEST_F(Environment, ListeningEndsWithTheListener) {
-  auto pipe = sys::pipe();
-  auto go = folder_ + "/package/go";
-  EnvironmentSpec spec = make_spec({"python3", "-c", R"(
+  Running running = start_with_runtime_api(R"(
 import os, socket, time
 while not os.path.exists('/var/task/go'): time.sleep(0.01)
 try: socket.create_connection(('127.0.0.1', 9001)); print('connected')
 except OSError as e: print(e.strerror)
-)"},
-                                   {}, std::move(pipe->write_end));
-  spec.runtime_api_port = 9001;
-  Running running{.id = spec.id, .output = std::move(pipe->read_end)};
-  std::promise<Result<Started>> promise;
-  host_->start(std::move(spec), [&](Result<Started> started) { promise.set_value(std::move(started)); });
-  auto started = promise.get_future().get();
-  ASSERT_TRUE(started.ok()) << started.error().message;
-  ASSERT_TRUE(started->listener.valid());
-  started->listener.reset();
-  std::ofstream(go) << "";
+)");
+  ASSERT_TRUE(running.started.listener.valid());
+  running.started.listener.reset();
+  std::ofstream(folder_ + "/package/go") << "";
   EXPECT_EQ(read_all(running), "Connection refused\n");
   wait_exit(running.id);
 }
