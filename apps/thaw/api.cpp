@@ -212,7 +212,12 @@ std::string model_text(const json::object& thaw) {
   return text_field(model, "Uri") + ", " + human_bytes(count_field(model, "Bytes"));
 }
 
-std::string command_text(const json::object& thaw) {
+std::string command_text(const json::object& configuration) {
+  const json::object& thaw = object_field(configuration, "Thaw");
+  if (const std::string runtime = text_field(configuration, "Runtime"); !runtime.empty()) {
+    const std::string handler = text_field(configuration, "Handler");
+    return handler.empty() ? runtime : runtime + " (" + handler + ")";
+  }
   const std::string engine = text_field(thaw, "Engine");
   if (!engine.empty()) {
     const std::string task = text_field(thaw, "Task");
@@ -227,6 +232,10 @@ std::string command_text(const json::object& thaw) {
     text += shell_quote(std::string_view(word.get_string()));
   }
   return text;
+}
+
+bool takes_events(const json::object& configuration) {
+  return text_field(object_field(configuration, "Thaw"), "Kind") == "event";
 }
 
 std::string snapshot_text(const json::object& configuration) {

@@ -45,8 +45,10 @@ Error with_suggestions(Client& client, std::string_view name, Error error);
 std::string text_field(const boost::json::object& object, std::string_view key);
 std::uint64_t count_field(const boost::json::object& object, std::string_view key);
 const boost::json::object& object_field(const boost::json::object& object, std::string_view key);
-// "python3 app.py" or "thaw-onnx (question-answering)".
-std::string command_text(const boost::json::object& thaw);
+// What a configuration runs: "python3 app.py", "thaw-onnx (question-answering)" or "python3.11 (app.handler)".
+std::string command_text(const boost::json::object& configuration);
+// Whether it is an event function's.
+bool takes_events(const boost::json::object& configuration);
 // "s3://bucket/chat.gguf, 935 MB"; empty where a function names no model.
 std::string model_text(const boost::json::object& thaw);
 

@@ -160,7 +160,7 @@ void CommandLine::add_invoke() {
   command->footer(
       "The body of a good answer goes to standard output as it comes. An answer of status 400 and above goes to "
       "standard\n"
-      "error, with what Thaw knows about it, and the exit status is 1.");
+      "error, with what Thaw knows about it, and the exit status is 1. A function that takes events gets DATA as one.");
   command->add_option("NAME", invoke.name, "The function, or NAME:QUALIFIER for a version or alias")
       ->required()
       ->option_text(" ");

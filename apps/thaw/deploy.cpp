@@ -65,7 +65,10 @@ void print_deployed(const Session& session, const json::object& function, bool c
     out.append(10 - std::string_view(label).size(), ' ');
     out += printable(value) + "\n";
   };
-  line(text_field(thaw, "Engine").empty() ? "command" : "engine", command_text(thaw));
+  line(!text_field(function, "Runtime").empty() ? "runtime"
+       : text_field(thaw, "Engine").empty()     ? "command"
+                                                : "engine",
+       command_text(function));
   line("model", model_text(thaw));
   line("code", human_bytes(count_field(function, "CodeSize")));
   line("memory", std::to_string(count_field(function, "MemorySize")) + " MB");
@@ -75,6 +78,8 @@ void print_deployed(const Session& session, const json::object& function, bool c
   out += "\nTry it:\n\n";
   if (text_field(thaw, "Engine") == "llama-server") {
     out += "  thaw chat " + name + "\n";
+  } else if (takes_events(function)) {
+    out += "  thaw invoke " + name + " -d '{}'\n";
   } else if (!url.empty()) {
     out += "  " + try_line(thaw, url) + "\n";
   }

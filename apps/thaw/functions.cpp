@@ -72,7 +72,7 @@ Status list(Session& session, const ListOptions& options) {
       const Result<json::object> detail = get_object(session.client, function_target(name));
       if (detail.ok()) environments = environments_text(object_field(*detail, "Thaw"));
     }
-    std::string runs = command_text(object_field(function, "Thaw"));
+    std::string runs = command_text(function);
     if (runs.size() > 40) runs = runs.substr(0, 37) + "...";
     rows.push_back({name, runs, std::to_string(count_field(function, "MemorySize")) + " MB",
                     text_field(function, "State"), environments, age_of(text_field(function, "LastModified"))});
@@ -143,7 +143,7 @@ Status describe(Session& session, const std::string& name) {
   Lines lines = {
       {"version", published ? text_field(function, "Version") : ""},
       {"description", text_field(function, "Description")},
-      {"runs", command_text(settings)},
+      {"runs", command_text(function)},
       {"model", model_text(settings).empty() ? "" : model_text(settings) + model_state(session, settings)},
       {"state", state},
       {"snapshot", snapshot_text(function)},
@@ -153,7 +153,9 @@ Status describe(Session& session, const std::string& name) {
       {"memory", count(function, "MemorySize", " MB")},
       {"/tmp", count(object_field(function, "EphemeralStorage"), "Size", " MB")},
       {"timeout", count(function, "Timeout", " s, ") + count(settings, "InitTimeoutSeconds", " s to start")},
-      {"readiness", "GET " + text_field(settings, "ReadinessPath") + " on port " + count(settings, "Port", "")},
+      {"readiness", takes_events(function)
+                        ? ""
+                        : "GET " + text_field(settings, "ReadinessPath") + " on port " + count(settings, "Port", "")},
       {"scale", "up to " + count(settings, "EnvironmentsMax", " environments, ") +
                     count(settings, "Concurrency", " at a time in each, ") + count(settings, "QueueMax", " may wait")},
       {"idle", "dropped after " + count(settings, "IdleSeconds", " s")},

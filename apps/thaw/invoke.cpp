@@ -90,6 +90,32 @@ Status add_data(const std::string& data, Request& request) {
   return {};
 }
 
+constexpr char kFunctionError[] = "X-Amz-Function-Error";
+
+// Whether the function takes events. Only the control API knows; where it cannot be asked, the function is taken for
+// one that answers HTTP.
+bool is_event_function(Client& client, const std::string& name) {
+  const Result<json::object> found = get_object(client, function_target(name));
+  return found.ok() && takes_events(object_field(*found, "Configuration"));
+}
+
+// Lambda's Invoke.
+Result<Request> event_of(const InvokeOptions& options) {
+  if (options.path != "/" || !options.query.empty() || !options.method.empty())
+    return invalid_argument(options.name + " takes events: PATH, -q and -X belong to functions that answer HTTP");
+  Request request;
+  for (const std::string& header : options.headers) RETURN_IF_ERROR(add_header(header, request.headers));
+  RETURN_IF_ERROR(add_data(options.data.value_or("{}"), request));
+  request.method = "POST";
+  const QualifiedName name = qualified_name(options.name);
+  request.target = "/2015-03-31/functions/" + percent_encode(name.function) + "/invocations";
+  if (name.qualifier) request.target += "?Qualifier=" + percent_encode(*name.qualifier);
+  return request;
+}
+
+// The function's own failure comes with status 200.
+bool is_good(const ResponseHead& head) { return head.status < 400 && head.header(kFunctionError) == nullptr; }
+
 Result<Request> request_of(const InvokeOptions& options) {
   Request request;
   for (const std::string& header : options.headers) RETURN_IF_ERROR(add_header(header, request.headers));
@@ -142,7 +168,12 @@ void explain(const Session& session, const InvokeOptions& options, const Respons
   const std::string body = session.terminal.err_is_terminal() ? printable(response.body) : response.body;
   std::fwrite(body.data(), 1, body.size(), stderr);
   if (!body.empty() && !body.ends_with('\n')) std::fputc('\n', stderr);
-  std::fprintf(stderr, "%s the function answered with status %d\n", red.c_str(), response.status);
+  if (is_good(response) || response.status >= 400) {
+    std::fprintf(stderr, "%s the function answered with status %d\n", red.c_str(), response.status);
+  } else {
+    std::fprintf(stderr, "%s the function failed; its log says more: thaw logs %s\n", red.c_str(),
+                 qualified_name(options.name).function.c_str());
+  }
 }
 
 void print_json_answer(const Response& response, std::chrono::milliseconds took) {
@@ -164,7 +195,8 @@ void print_json_answer(const Response& response, std::chrono::milliseconds took)
 }  // namespace
 
 int run_invoke(Session& session, const InvokeOptions& options) {
-  const Result<Request> request = request_of(options);
+  const bool event = is_event_function(session.client, options.name);
+  const Result<Request> request = event ? event_of(options) : request_of(options);
   if (!request.ok()) return report(session, request.error());
   const auto started = std::chrono::steady_clock::now();
   if (session.json()) {
@@ -172,7 +204,7 @@ int run_invoke(Session& session, const InvokeOptions& options) {
     if (!response.ok()) return report(session, response.error());
     print_json_answer(
         *response, std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - started));
-    return response->ok() ? kExitOk : kExitError;
+    return response->ok() && is_good(*response) ? kExitOk : kExitError;
   }
   Response failed;
   bool head_printed = false;
@@ -186,7 +218,7 @@ int run_invoke(Session& session, const InvokeOptions& options) {
       session.client.stream(*request, [&](const ResponseHead& so_far, std::string_view bytes) -> Status {
         print_head(so_far);
         // Redirects and the like are answers; only errors are kept back, so that no pipeline takes them for the result.
-        if (so_far.status < 400) {
+        if (is_good(so_far)) {
           std::fwrite(bytes.data(), 1, bytes.size(), stdout);
           std::fflush(stdout);
           last_is_newline = bytes.ends_with('\n');
@@ -198,7 +230,7 @@ int run_invoke(Session& session, const InvokeOptions& options) {
   if (session.terminal.out_is_terminal() && !last_is_newline) std::fputc('\n', stdout);
   if (!head.ok()) return report(session, head.error());
   print_head(*head);
-  if (head->ok()) return kExitOk;
+  if (head->ok() && is_good(*head)) return kExitOk;
   static_cast<ResponseHead&>(failed) = std::move(*head);
   if (failed.status == 404) {
     // Either the daemon does not know the function, or the function does not know the path.

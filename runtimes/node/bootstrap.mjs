@@ -235,7 +235,14 @@ function watchForCrashes() {
   process.on('unhandledRejection', crash('Runtime.UnhandledPromiseRejection', 'Unhandled Promise Rejection'));
 }
 
+function tellVersion() {
+  const asked = (process.env.AWS_EXECUTION_ENV ?? '').replace('AWS_Lambda_', '');
+  const here = `nodejs${process.versions.node.split('.')[0]}.x`;
+  if (asked && asked !== here) process.stdout.write(`the machine has no ${asked}: this runs on ${here}\n`);
+}
+
 async function main() {
+  tellVersion();
   patchConsole();
   streams();
   watchForCrashes();

@@ -207,8 +207,16 @@ def take_snapshot(connection):
         sys.exit(1)
 
 
+def tell_version():
+    asked = os.environ.get("AWS_EXECUTION_ENV", "").removeprefix("AWS_Lambda_")
+    here = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    if asked and asked != here:
+        print(f"the machine has no {asked}: this runs on {here}")
+
+
 def main():
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    tell_version()
     set_up_logging()
     connection = Connection(os.environ["AWS_LAMBDA_RUNTIME_API"])
     sys.path.insert(0, os.environ.get("LAMBDA_TASK_ROOT", os.getcwd()))

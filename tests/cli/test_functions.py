@@ -93,12 +93,27 @@ def test_invoke_builds_the_request(thaw, daemon):
     result = thaw("invoke", "weather", "a b?x=1", "-X", "put", "-d", '{"q": 1}', "-H", "X-Test: yes",
                   "--query", "city=São Paulo&co", "-q", "flag")
     assert result.returncode == 0, result.stderr
-    (request,) = daemon.requests
+    asked, request = daemon.requests
+    assert (asked.method, asked.path) == ("GET", "/2015-03-31/functions/weather")
     assert request.method == "PUT"
     assert request.path == "/fn/weather/a%20b?x=1&city=S%C3%A3o%20Paulo%26co&flag"
     assert request.headers["X-Test"] == "yes"
     assert request.headers["Content-Type"] == "application/json"
     assert request.body == b'{"q": 1}'
+
+
+def test_invoke_gives_an_event_to_a_function_that_takes_events(thaw, daemon):
+    weather = {"Configuration": {"FunctionName": "weather", "Thaw": {"Kind": "event"}}, "Thaw": {}}
+    daemon.answer("GET", "/2015-03-31/functions/weather", 200, weather)
+    daemon.answer("POST", "/2015-03-31/functions/weather/invocations", 200, b'"sunny"')
+    result = thaw("invoke", "weather:live", "-d", '{"q": 1}')
+    assert (result.returncode, result.stdout) == (0, '"sunny"')
+    assert daemon.requests[-1].path == "/2015-03-31/functions/weather/invocations?Qualifier=live"
+    assert daemon.requests[-1].body == b'{"q": 1}'
+    assert thaw("invoke", "weather").returncode == 0
+    assert daemon.requests[-1].body == b"{}"
+    refused = thaw("invoke", "weather", "-X", "PUT")
+    assert refused.returncode == 1 and "takes events" in refused.stderr
 
 
 def test_invoke_data_from_file_and_standard_input(thaw, daemon):
