@@ -100,6 +100,7 @@ void FunctionPool::lend_to_waiters(std::unique_lock<std::mutex> lock) {
     lends.emplace_back(std::move(waiters_.front()), lend_locked(environment));
     waiters_.pop_front();
   }
+  end_unused_locked();
   lock.unlock();
   for (auto& [waiter, lease] : lends) {
     if (lease.was_frozen_) thaw(*lease.environment_);
@@ -137,7 +138,7 @@ void FunctionPool::give_back(const std::shared_ptr<Environment>& environment,
     environment->idle_since = Clock::now();
     if (environment->inflight == 0 && environment->state == EnvironmentState::busy)
       environment->state = EnvironmentState::idle;
-    if (environment->retiring || (retired_ && waiters_.empty())) {
+    if (environment->retiring) {
       if (environment->inflight == 0) destroy_locked(environment);
     } else if (connection != nullptr && environment->state != EnvironmentState::ending) {
       environment->connections.push_back(std::move(connection));
@@ -160,7 +161,13 @@ void FunctionPool::retire(const std::shared_ptr<Environment>& environment) {
 void FunctionPool::retire_all() {
   const std::lock_guard lock(mutex_);
   retired_ = true;
-  if (!waiters_.empty()) return;  // they are served first; give_back() ends the environments then
+  end_unused_locked();
+}
+
+// Whoever waits for a revision that is replaced is served first, by any of its environments; those that are left over
+// then end here, whichever they are.
+void FunctionPool::end_unused_locked() {
+  if (!retired_ || !waiters_.empty()) return;
   for (const auto& environment : environments_) {
     const bool unused = environment->state == EnvironmentState::idle || environment->state == EnvironmentState::frozen;
     if (unused && environment->inflight == 0) destroy_locked(environment);

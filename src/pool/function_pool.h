@@ -87,6 +87,7 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   static void throttle(Environment& environment);
   // With mutex_ held by `lock`, which it releases: hands out what is free, then completes the waiters.
   void lend_to_waiters(std::unique_lock<std::mutex> lock);
+  void end_unused_locked();
   void fail_waiters(const Error& error);
   void forget(const std::shared_ptr<Environment>& environment);
   std::size_t starts_wanted_locked() const;

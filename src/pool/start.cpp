@@ -327,7 +327,6 @@ void FunctionPool::on_ready(const std::shared_ptr<Environment>& environment,
     if (environment->state == EnvironmentState::starting && !environment->exit) {
       environment->state = EnvironmentState::idle;
       if (connection != nullptr) environment->connections.push_back(std::move(connection));
-      if (retired_ && waiters_.empty()) destroy_locked(environment);
     }
   }
   if (environment->restored) {
