@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "control/setting.h"
 #include "model/function.h"
 #include "model/version.h"
 
@@ -95,6 +96,19 @@ class Catalog {
   // Errors: as create_alias; not_found when there is no such alias; conflict with code kPreconditionFailed.
   virtual Result<model::Alias> update_alias(std::string_view name, const AliasChange& change) = 0;
   virtual Status remove_alias(model::QualifiedName name) = 0;
+
+  // Settings: documents about a function that are no part of its versions, and go with it. Kind and qualifier name one;
+  // what the qualifier may be, and what the JSON holds, is the caller's to check. The first and the last answer from
+  // memory alone; nullptr when there is none.
+  virtual std::shared_ptr<const std::string> setting(std::string_view function, SettingKind kind,
+                                                     std::string_view qualifier) const = 0;
+  // Inserts or replaces. Errors: not_found when there is no such function; too_large beyond kSettingBytesMax;
+  // conflict beyond kSettingsMax documents of the function.
+  virtual Status put_setting(std::string_view function, Setting setting) = 0;
+  // Errors: not_found when the function, or the setting, is not there.
+  virtual Status remove_setting(std::string_view function, SettingKind kind, std::string_view qualifier) = 0;
+  // By qualifier.
+  virtual std::vector<Setting> settings(std::string_view function, SettingKind kind) const = 0;
 
   // A fresh path for an upload, inside the data folder.
   virtual std::string new_upload_path() = 0;

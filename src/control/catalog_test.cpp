@@ -67,6 +67,38 @@ class CatalogTest : public ::testing::Test {
   std::unique_ptr<Catalog> catalog_;
 };
 
+TEST_F(CatalogTest, SettingsOutliveReopeningAndDeploysAndGoWithTheFunction) {
+  EXPECT_EQ(catalog_->put_setting("hello", {SettingKind::tags, "", "{}"}).error().kind, ErrorKind::not_found);
+  ASSERT_TRUE(deploy("Hello", package("print(1)")).ok());
+  ASSERT_TRUE(catalog_->put_setting("hello", {SettingKind::function_url, "live", "{\"AuthType\":\"NONE\"}"}).ok());
+  ASSERT_TRUE(catalog_->put_setting("hello", {SettingKind::function_url, "", "{}"}).ok());
+  ASSERT_TRUE(catalog_->put_setting("hello", {SettingKind::function_url, "", "{\"a\":1}"}).ok());
+  ASSERT_TRUE(catalog_->put_setting("hello", {SettingKind::tags, "", "{}"}).ok());
+  ASSERT_TRUE(deploy("Hello", package("print(2)")).ok());
+  reopen();
+  EXPECT_THAT(catalog_->settings("HELLO", SettingKind::function_url),
+              ElementsAre(Setting{SettingKind::function_url, "", "{\"a\":1}"},
+                          Setting{SettingKind::function_url, "live", "{\"AuthType\":\"NONE\"}"}));
+  EXPECT_EQ(catalog_->setting("hello", SettingKind::function_url, "LIVE"), nullptr);
+  ASSERT_TRUE(catalog_->remove_setting("hello", SettingKind::function_url, "live").ok());
+  EXPECT_EQ(catalog_->remove_setting("hello", SettingKind::function_url, "live").error().kind, ErrorKind::not_found);
+  reopen();
+  EXPECT_EQ(catalog_->setting("hello", SettingKind::function_url, "live"), nullptr);
+  ASSERT_NE(catalog_->setting("hello", SettingKind::tags, ""), nullptr);
+  ASSERT_TRUE(catalog_->remove("hello").ok());
+  ASSERT_TRUE(deploy("Hello", package("print(1)")).ok());
+  EXPECT_EQ(catalog_->setting("hello", SettingKind::tags, ""), nullptr);
+  reopen();
+  EXPECT_EQ(catalog_->setting("hello", SettingKind::tags, ""), nullptr);
+}
+
+TEST_F(CatalogTest, SettingsAreBounded) {
+  ASSERT_TRUE(deploy("a", package("print(1)")).ok());
+  EXPECT_EQ(catalog_->put_setting("a", {SettingKind::policy, "", std::string(kSettingBytesMax + 1, ' ')}).error().kind,
+            ErrorKind::too_large);
+  EXPECT_TRUE(catalog_->put_setting("a", {SettingKind::policy, "", std::string(kSettingBytesMax, ' ')}).ok());
+}
+
 TEST_F(CatalogTest, DeployedFunctionIsFoundWithoutRegardToCaseAndSurvivesReopening) {
   const auto record = deploy("Hello", package("print(1)"));
   ASSERT_TRUE(record.ok()) << record.error().message;

@@ -13,7 +13,7 @@
 namespace thaw::control {
 namespace {
 
-constexpr int kSchemaVersion = 2;
+constexpr int kSchemaVersion = 3;
 
 // What version 1 had.
 constexpr const char* kSchema[] = {
@@ -52,6 +52,16 @@ constexpr const char* kSchemaOfVersions[] = {
     " last_version BIGINT NOT NULL)",
 };
 
+// What version 3 added.
+constexpr const char* kSchemaOfSettings[] = {
+    "CREATE TABLE settings ("
+    " name_folded TEXT NOT NULL,"
+    " kind TEXT NOT NULL,"
+    " qualifier TEXT NOT NULL,"
+    " body TEXT NOT NULL,"
+    " PRIMARY KEY (name_folded, kind, qualifier))",
+};
+
 class SociTable final : public FunctionTable {
  public:
   explicit SociTable(std::string path) : path_(std::move(path)) {}
@@ -76,7 +86,8 @@ class SociTable final : public FunctionTable {
       RETURN_IF_ERROR(load_functions(rows.function));
       RETURN_IF_ERROR(load_versions(rows.version));
       RETURN_IF_ERROR(load_aliases(rows.alias));
-      return load_last_numbers(rows.last_number);
+      RETURN_IF_ERROR(load_last_numbers(rows.last_number));
+      return load_settings(rows.setting);
     });
   }
 
@@ -102,7 +113,7 @@ class SociTable final : public FunctionTable {
     return guarded("write", [&]() -> Status {
       const std::string folded = folded_name(name);
       soci::transaction transaction(session_);
-      for (const char* table : {"functions", "versions", "aliases"}) {
+      for (const char* table : {"functions", "versions", "aliases", "settings"}) {
         session_ << "DELETE FROM " << table << " WHERE name_folded = :name", soci::use(folded);
       }
       transaction.commit();
@@ -163,6 +174,28 @@ class SociTable final : public FunctionTable {
       const std::string alias(name.qualifier);
       session_ << "DELETE FROM aliases WHERE name_folded = :name AND alias = :alias", soci::use(folded),
           soci::use(alias);
+      return {};
+    });
+  }
+
+  Status put_setting(const std::string& name, const Setting& setting) override {
+    return guarded("write", [&]() -> Status {
+      const std::string folded = folded_name(name);
+      const std::string kind(setting_kind_name(setting.kind));
+      session_ << "INSERT INTO settings (name_folded, kind, qualifier, body) "
+                  "VALUES (:name, :kind, :qualifier, :body) "
+                  "ON CONFLICT (name_folded, kind, qualifier) DO UPDATE SET body = excluded.body",
+          soci::use(folded), soci::use(kind), soci::use(setting.qualifier), soci::use(setting.json);
+      return {};
+    });
+  }
+
+  Status erase_setting(const std::string& name, SettingKind kind, const std::string& qualifier) override {
+    return guarded("write", [&]() -> Status {
+      const std::string folded = folded_name(name);
+      const std::string stored(setting_kind_name(kind));
+      session_ << "DELETE FROM settings WHERE name_folded = :name AND kind = :kind AND qualifier = :qualifier",
+          soci::use(folded), soci::use(stored), soci::use(qualifier);
       return {};
     });
   }
@@ -243,6 +276,19 @@ class SociTable final : public FunctionTable {
     return {};
   }
 
+  Status load_settings(const std::function<void(const std::string&, Setting)>& row) {
+    std::string folded, kind, qualifier, body;
+    soci::statement select = (session_.prepare << "SELECT name_folded, kind, qualifier, body FROM settings",
+                              soci::into(folded), soci::into(kind), soci::into(qualifier), soci::into(body));
+    select.execute();
+    while (select.fetch()) {
+      const auto known = setting_kind(kind);
+      if (!known) return damaged("function " + folded + " has a setting of the kind " + kind);
+      row(folded, {.kind = *known, .qualifier = qualifier, .json = body});
+    }
+    return {};
+  }
+
   Result<model::FunctionConfig> parsed_config(const std::string& folded, const std::string& config) const {
     auto parsed = model::config_from_json(config);
     if (!parsed) return row_error(folded, std::move(parsed).error());
@@ -282,7 +328,10 @@ class SociTable final : public FunctionTable {
       transaction.rollback();
       return {};
     }
-    for (const char* statement : kSchemaOfVersions) session_ << statement;
+    if (version < 2) {
+      for (const char* statement : kSchemaOfVersions) session_ << statement;
+    }
+    for (const char* statement : kSchemaOfSettings) session_ << statement;
     session_ << "UPDATE schema_version SET version = :version", soci::use(kSchemaVersion);
     transaction.commit();
     if (tables > 0) log::info("catalog_migrated from={} to={}", version, kSchemaVersion);

@@ -15,6 +15,7 @@
 #include "control/function_index.h"
 #include "control/function_table.h"
 #include "control/package_store.h"
+#include "control/setting_index.h"
 #include "control/version_index.h"
 #include "model/manifest.h"
 
@@ -129,6 +130,7 @@ class SqlCatalog final : public Catalog {
         .alias = [this](const std::string& name, model::Alias alias) { versions_.put_alias(name, std::move(alias)); },
         .last_number = [this](const std::string& name,
                               std::uint64_t number) { versions_.set_last_number(name, number); },
+        .setting = [this](const std::string& name, Setting setting) { settings_.put(name, std::move(setting)); },
     }));
     PackageStore::Options store{.intake = options_.intake,
                                 .removal_delay = options_.removal_delay,
@@ -184,6 +186,7 @@ class SqlCatalog final : public Catalog {
       if (auto status = table_->erase(latest->config.name); !status) return not_written(status.error());
       step("erased");
       versions_.erase(name);
+      settings_.erase(name);
       index_.erase(name);
     }
     for (const RecordPointer& record : before) packages_->collect(record->code_sha256);
@@ -277,6 +280,45 @@ class SqlCatalog final : public Catalog {
     return {};
   }
 
+  std::shared_ptr<const std::string> setting(std::string_view function, SettingKind kind,
+                                             std::string_view qualifier) const override {
+    return settings_.find(function, kind, qualifier);
+  }
+
+  Status put_setting(std::string_view function, Setting setting) override {
+    if (setting.json.size() > kSettingBytesMax) {
+      return Error{ErrorKind::too_large, std::string(setting_kind_name(setting.kind)) + " takes at most " +
+                                             std::to_string(kSettingBytesMax) + " bytes"};
+    }
+    const std::lock_guard lock(commit_mutex_);
+    if (index_.find(function) == nullptr) return no_function(function);
+    if (settings_.find(function, setting.kind, setting.qualifier) == nullptr &&
+        settings_.count(function) >= kSettingsMax) {
+      return Error{ErrorKind::conflict, "the function has " + std::to_string(kSettingsMax) +
+                                            " settings, which is the most: delete some of them"};
+    }
+    if (auto status = table_->put_setting(std::string(function), setting); !status) return not_written(status.error());
+    settings_.put(function, std::move(setting));
+    return {};
+  }
+
+  Status remove_setting(std::string_view function, SettingKind kind, std::string_view qualifier) override {
+    const std::lock_guard lock(commit_mutex_);
+    if (index_.find(function) == nullptr) return no_function(function);
+    if (settings_.find(function, kind, qualifier) == nullptr) {
+      return Error{ErrorKind::not_found, "function \"" + shown_name(function) + "\" has no " +
+                                             std::string(setting_kind_name(kind)) + " setting there"};
+    }
+    if (auto status = table_->erase_setting(std::string(function), kind, std::string(qualifier)); !status)
+      return not_written(status.error());
+    settings_.erase(function, kind, qualifier);
+    return {};
+  }
+
+  std::vector<Setting> settings(std::string_view function, SettingKind kind) const override {
+    return settings_.list(function, kind);
+  }
+
   std::string new_upload_path() override { return packages_->new_upload_path(); }
 
   Result<PackageHold> hold_package(const std::string& code_sha256) override {
@@ -354,6 +396,7 @@ class SqlCatalog final : public Catalog {
   UniqueFd lock_;
   FunctionIndex index_;
   VersionIndex versions_{index_};
+  SettingIndex settings_;
   std::mutex commit_mutex_;
   std::unique_ptr<FunctionTable> table_;    // used under commit_mutex_ once open
   std::unique_ptr<PackageStore> packages_;  // last: its thread uses all of the above

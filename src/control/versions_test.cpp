@@ -70,8 +70,16 @@ class VersionsTest : public ::testing::Test {
   void make_schema_1() {
     catalog_.reset();
     soci::session session(soci::sqlite3, "db=\"" + data_.at("catalog.db") + "\"");
-    for (const char* table : {"versions", "aliases", "version_numbers"}) session << "DROP TABLE " << table;
+    for (const char* table : {"versions", "aliases", "version_numbers", "settings"}) session << "DROP TABLE " << table;
     session << "UPDATE schema_version SET version = 1";
+  }
+
+  // Schema 2 had no settings.
+  void make_schema_2() {
+    catalog_.reset();
+    soci::session session(soci::sqlite3, "db=\"" + data_.at("catalog.db") + "\"");
+    session << "DROP TABLE settings";
+    session << "UPDATE schema_version SET version = 2";
   }
 
   FolderForTest data_;
@@ -222,24 +230,36 @@ TEST_F(VersionsTest, CatalogOfSchema1IsBroughtToThePresentOne) {
   EXPECT_THAT(numbers("a"), ElementsAre("1"));
 }
 
+TEST_F(VersionsTest, CatalogOfSchema2KeepsItsVersionsAndTakesSettings) {
+  deploy("a", "1");
+  EXPECT_EQ(publish("a"), "1");
+  make_schema_2();
+  reopen();
+  EXPECT_THAT(numbers("a"), ElementsAre("1"));
+  ASSERT_TRUE(catalog_->put_setting("a", {SettingKind::tags, "", "{}"}).ok());
+  reopen();
+  EXPECT_NE(catalog_->setting("a", SettingKind::tags, ""), nullptr);
+}
+
 TEST_F(VersionsTest, CatalogOfALaterSchemaIsRefused) {
   catalog_.reset();
   {
     soci::session session(soci::sqlite3, "db=\"" + data_.at("catalog.db") + "\"");
-    session << "UPDATE schema_version SET version = 3";
+    session << "UPDATE schema_version SET version = 4";
   }
   const auto opened = Catalog::open(data_.path());
   ASSERT_FALSE(opened.ok());
   EXPECT_EQ(opened.error().kind, ErrorKind::unsupported);
-  EXPECT_THAT(opened.error().message, HasSubstr("schema version 3"));
+  EXPECT_THAT(opened.error().message, HasSubstr("schema version 4"));
 }
 
 TEST_F(VersionsTest, DamagedRowsAreReportedAsDamage) {
   deploy("a", "1");
   publish("a");
-  for (const char* damage : {"UPDATE versions SET version = -1", "UPDATE versions SET config = '{}'",
-                             "UPDATE version_numbers SET last_version = -1",
-                             "INSERT INTO aliases VALUES ('a', 'live', 'x', '', '', 0, 'r')"}) {
+  for (const char* damage :
+       {"UPDATE versions SET version = -1", "UPDATE versions SET config = '{}'",
+        "UPDATE version_numbers SET last_version = -1", "INSERT INTO aliases VALUES ('a', 'live', 'x', '', '', 0, 'r')",
+        "INSERT INTO settings VALUES ('a', 'unheard_of', '', '{}')"}) {
     const FolderForTest copy;
     catalog_.reset();
     std::filesystem::copy_file(data_.at("catalog.db"), copy.at("catalog.db"));
