@@ -1,6 +1,6 @@
-// What Lambda's API takes as a FunctionName: NAME, ACCOUNT:function:NAME or arn:aws:lambda:REGION:ACCOUNT:function:NAME,
-// each with or without :QUALIFIER. Region and account are read and not compared: one daemon has one of each.
-// Threads: a pure function. Errors: invalid_argument.
+// What Lambda's API takes as a FunctionName: NAME, ACCOUNT:function:NAME or
+// arn:aws:lambda:REGION:ACCOUNT:function:NAME, each with or without :QUALIFIER. Region and account are read and not
+// compared: one daemon has one of each. Threads: a pure function. Errors: invalid_argument.
 #pragma once
 
 #include <string>

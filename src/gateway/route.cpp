@@ -87,8 +87,7 @@ Result<Route> route(std::string_view host, std::string_view target) {
     return found;
   }
   if (is_under(split.path, "/v1/")) return Route{RouteKind::openai, {}, target, {}};
-  if (is_dated(split.path) || is_under(split.path, "/thaw/v1/"))
-    return Route{RouteKind::control, {}, target, {}};
+  if (is_dated(split.path) || is_under(split.path, "/thaw/v1/")) return Route{RouteKind::control, {}, target, {}};
   if (split.path == "/healthz") return Route{RouteKind::health, {}, target, {}};
   if (split.path == "/") return Route{RouteKind::home, {}, target, {}};
   return Route{RouteKind::unknown, {}, target, {}};
