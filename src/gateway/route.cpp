@@ -33,6 +33,16 @@ Route named_by_host(std::string_view name) {
 
 bool is_under(std::string_view path, std::string_view folder) { return path.substr(0, folder.size()) == folder; }
 
+// Lambda's operations carry the date of the API that brought them: /2015-03-31/…, /2021-10-31/….
+bool is_dated(std::string_view path) {
+  constexpr std::string_view kShape = "/20NN-NN-NN/";
+  if (path.size() < kShape.size()) return false;
+  for (std::size_t i = 0; i < kShape.size(); ++i) {
+    if (kShape[i] == 'N' ? path[i] < '0' || path[i] > '9' : path[i] != kShape[i]) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 bool is_loopback_host(std::string_view host) {
@@ -77,8 +87,7 @@ Result<Route> route(std::string_view host, std::string_view target) {
     return found;
   }
   if (is_under(split.path, "/v1/")) return Route{RouteKind::openai, {}, target, {}};
-  if (is_under(split.path, "/2015-03-31/") || is_under(split.path, "/thaw/v1/"))
-    return Route{RouteKind::control, {}, target, {}};
+  if (is_dated(split.path) || is_under(split.path, "/thaw/v1/")) return Route{RouteKind::control, {}, target, {}};
   if (split.path == "/healthz") return Route{RouteKind::health, {}, target, {}};
   if (split.path == "/") return Route{RouteKind::home, {}, target, {}};
   return Route{RouteKind::unknown, {}, target, {}};

@@ -4,7 +4,7 @@
 //   QUALIFIER.NAME.localhost:8080/PATH  its version or alias QUALIFIER does
 //   /fn/NAME/PATH, /fn/NAME:QUALIFIER/PATH
 //   /v1/…                               OpenAI's API: the body's "model" names the function
-//   /2015-03-31/…, /thaw/v1/…           the control API
+//   /20NN-NN-NN/…, /thaw/v1/…           the control API, which is Lambda's with its dates
 //   /healthz, /                         Thaw itself
 #pragma once
 

@@ -68,7 +68,11 @@ TEST(Route, ThawsOwnPaths) {
   EXPECT_EQ(routed("localhost", "/").kind, RouteKind::home);
   EXPECT_EQ(routed("localhost", "/thaw/v1/status").kind, RouteKind::control);
   EXPECT_EQ(routed("localhost", "/2015-03-31/functions").kind, RouteKind::control);
+  EXPECT_EQ(routed("localhost", "/2021-10-31/functions/hello/url").kind, RouteKind::control);
   EXPECT_EQ(routed("localhost", "/2015").kind, RouteKind::unknown);
+  EXPECT_EQ(routed("localhost", "/2015-03-31").kind, RouteKind::unknown);
+  EXPECT_EQ(routed("localhost", "/2015-03-3x/functions").kind, RouteKind::unknown);
+  EXPECT_EQ(routed("localhost", "/1999-03-31/functions").kind, RouteKind::unknown);
 }
 
 TEST(Route, OpenAiPathsGoWhereTheirBodySaysButNotOnAFunctionsOwnHost) {
