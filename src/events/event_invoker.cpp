@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "observe/log_tail.h"
 #include "observe/report.h"
 
 // g++ 12 sees Asio's coroutine frames allocated and freed through different inlined functions, and is wrong about it.
@@ -33,17 +34,21 @@ void set_error(EventResult& result, std::string_view type, std::string_view mess
 class Run {
  public:
   Run(http::Loop& loop, const EventRequest& request, pool::Lease lease)
-      : loop_(loop), request_(request), config_(request.record->config), lease_(std::move(lease)) {}
+      : loop_(loop), request_(request), config_(request.record->config), lease_(std::move(lease)) {
+    if (request.log_tail) tail_ = std::make_shared<observe::LogTail>();
+  }
 
   http::Task<EventResult> go(std::string payload) {
+    if (tail_ != nullptr) lease_.copy_output(tail_);
     std::string lines;
     lines.reserve(kLinesBytes);
     observe::append_start(lines, request_.request_id, request_.record->version);
-    lease_.log().append(lines);
+    log(lines);
     began_ = Clock::now();
     EventResult result = co_await answer(std::move(payload));
     result.executed_version = request_.record->version;
     report(result);
+    if (tail_ != nullptr) result.log_tail = tail_->text();
     if (healthy_) {
       lease_.give_back(nullptr);
     } else {
@@ -99,9 +104,18 @@ class Run {
     set_error(result, type, message);
   }
 
+  void log(const std::string& lines) {
+    lease_.log().append(lines);
+    if (tail_ != nullptr) tail_->append(lines);
+  }
+
   void report(const EventResult& result) {
     const http::TimePoint now = Clock::now();
-    lease_.take_output(now);
+    if (tail_ != nullptr) {
+      lease_.take_output_now();
+    } else {
+      lease_.take_output(now);
+    }
     std::string lines;
     if (timed_out_)
       lines += request_.request_id + " Task timed out after " + std::to_string(config_.timeout_s) + ".00 seconds\n";
@@ -118,13 +132,14 @@ class Run {
                           : result.function_error.empty() ? ""
                                                           : "error",
                 .error_type = result.function_error.empty() ? std::string_view() : std::string_view(error_type_)});
-    lease_.log().append(lines);
+    log(lines);
   }
 
   http::Loop& loop_;
   const EventRequest& request_;
   const model::FunctionConfig& config_;
   pool::Lease lease_;
+  std::shared_ptr<observe::LogTail> tail_;  // where it was asked for
   http::TimePoint began_{};
   std::string error_type_;
   bool timed_out_ = false;

@@ -22,6 +22,7 @@ struct EventRequest {
   std::string client_context;
   std::string cognito_identity;
   std::string trace_id;
+  bool log_tail = false;  // asks for EventResult::log_tail
 };
 
 struct EventResult {
@@ -33,6 +34,9 @@ struct EventResult {
   std::string function_error;
   std::string payload;
   std::string executed_version;
+  // START, what the function printed, END, REPORT: their last observe::kLogTailBytesMax bytes, where they were asked
+  // for. Empty where no environment took the event.
+  std::string log_tail;
 };
 
 // Ownership: borrows the pool. Threads: run() on any loop, which the caller's task runs on.

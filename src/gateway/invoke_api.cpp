@@ -2,6 +2,7 @@
 
 #include <boost/json.hpp>
 
+#include "base/base64.h"
 #include "base/uuid.h"
 #include "gateway/answers.h"
 #include "gateway/control_api.h"
@@ -17,28 +18,6 @@ namespace {
 constexpr std::size_t kClientContextBytesMax = 3583;
 constexpr std::size_t kDepthMax = 500;  // of nested objects and arrays
 
-std::optional<std::string> base64_decoded(std::string_view text) {
-  while (!text.empty() && text.back() == '=') text.remove_suffix(1);
-  std::string out;
-  unsigned word = 0;
-  int bits = 0;
-  for (const char c : text) {
-    const int value = c >= 'A' && c <= 'Z'   ? c - 'A'
-                      : c >= 'a' && c <= 'z' ? c - 'a' + 26
-                      : c >= '0' && c <= '9' ? c - '0' + 52
-                      : c == '+'             ? 62
-                      : c == '/'             ? 63
-                                             : -1;
-    if (value < 0) return std::nullopt;
-    word = word << 6 | static_cast<unsigned>(value);
-    bits += 6;
-    if (bits < 8) continue;
-    bits -= 8;
-    out += static_cast<char>(word >> bits & 255U);
-  }
-  return out;
-}
-
 Status check_json(std::string_view text, std::string_view what) {
   boost::json::parse_options options;
   options.max_depth = kDepthMax;
@@ -49,6 +28,13 @@ Status check_json(std::string_view text, std::string_view what) {
   if (!code) return {};
   return Error{ErrorKind::invalid_argument, "Could not parse " + std::string(what) + " into json: " + code.message(),
                "InvalidRequestContentException"};
+}
+
+// Whether the caller asks for the end of the log.
+Result<bool> wants_log_tail(std::string_view log_type) {
+  if (log_type.empty() || log_type == "None") return false;
+  if (log_type == "Tail") return true;
+  return invalid_argument("X-Amz-Log-Type must be None or Tail");
 }
 
 // It becomes a header of the Runtime API: one line of JSON.
@@ -83,6 +69,8 @@ http::Task<Status> ControlApi::invoke(http::Exchange& exchange, const std::strin
   }
   auto context = client_context(head.fields.find("x-amz-client-context"));
   if (!context.ok()) co_return context.error();
+  const auto log_tail = wants_log_tail(head.fields.find("x-amz-log-type"));
+  if (!log_tail.ok()) co_return log_tail.error();
   const std::string trace_id(head.fields.find("x-amzn-trace-id"));
   // A weighted alias shares invocations out as it does requests.
   const auto record = catalog_.find({name, qualifier}, draw_weight());
@@ -108,11 +96,13 @@ http::Task<Status> ControlApi::invoke(http::Exchange& exchange, const std::strin
   request.payload = std::move(*body);
   request.client_context = std::move(*context);
   request.trace_id = trace_id;
+  request.log_tail = *log_tail;
   const std::string id = request.request_id;
   const events::EventResult result = co_await invoker_.run(exchange.loop(), std::move(request));
   if (!result.status.ok()) co_return result.status;
   std::string fields = "x-amzn-RequestId: " + id + "\r\nX-Amz-Executed-Version: " + result.executed_version + "\r\n";
   if (!result.function_error.empty()) fields += "X-Amz-Function-Error: " + result.function_error + "\r\n";
+  if (*log_tail) fields += "X-Amz-Log-Result: " + base64_encoded(result.log_tail) + "\r\n";
   co_return co_await exchange.respond({.status = 200, .body = result.payload, .extra_fields = fields});
 }
 

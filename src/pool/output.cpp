@@ -38,14 +38,28 @@ bool FunctionOutput::take_waiting() {
     pending_.append(chunk, static_cast<std::size_t>(count));
     const std::size_t end = pending_.rfind('\n');
     if (end != std::string::npos) {
-      log_->append(std::string_view(pending_).substr(0, end + 1));
+      log_locked(std::string_view(pending_).substr(0, end + 1));
       pending_.erase(0, end + 1);
     } else if (pending_.size() >= kLineBytesMax) {
-      log_->append(pending_);
+      log_locked(pending_);
       pending_.clear();
     }
   }
   return true;
+}
+
+void FunctionOutput::log_locked(std::string_view lines) {
+  log_->append(lines);
+  for (const auto& held : tails_) {
+    if (const auto tail = held.lock(); tail != nullptr) tail->append(lines);
+  }
+}
+
+void FunctionOutput::copy_to(const std::shared_ptr<observe::LogTail>& tail) {
+  take_waiting();
+  const std::lock_guard lock(mutex_);
+  std::erase_if(tails_, [](const auto& held) { return held.expired(); });
+  tails_.push_back(tail);
 }
 
 void FunctionOutput::take_waiting_if_due(http::TimePoint now) {

@@ -5,10 +5,13 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/unique_fd.h"
 #include "http/loop.h"
 #include "observe/function_log.h"
+#include "observe/log_tail.h"
 
 namespace thaw::pool {
 
@@ -26,15 +29,20 @@ class FunctionOutput : public std::enable_shared_from_this<FunctionOutput> {
   // take_waiting(), unless somebody did so within the last millisecond: under load the order of lines of many
   // invocations says nothing, and a look at the pipe is a system call.
   void take_waiting_if_due(http::TimePoint now);
+  // Lines that are printed from now on go there as well, for as long as somebody else holds it.
+  void copy_to(const std::shared_ptr<observe::LogTail>& tail);
   // Takes lines as they come until the end of the pipe.
   http::Task<> follow(http::Loop& loop);
 
  private:
+  void log_locked(std::string_view lines);
+
   const UniqueFd pipe_;
   const std::shared_ptr<observe::FunctionLog> log_;
   std::atomic<http::TimePoint::rep> taken_at_{0};
   std::mutex mutex_;
-  std::string pending_;  // a line that is not whole yet; guarded by mutex_
+  std::string pending_;                                 // a line that is not whole yet; guarded by mutex_
+  std::vector<std::weak_ptr<observe::LogTail>> tails_;  // one an invocation that asked for it; guarded by mutex_
 };
 
 }  // namespace thaw::pool

@@ -412,6 +412,10 @@ observe::FunctionLog& Lease::log() const { return *pool_->log_; }
 
 void Lease::take_output(TimePoint now) { environment_->output->take_waiting_if_due(now); }
 
+void Lease::take_output_now() { environment_->output->take_waiting(); }
+
+void Lease::copy_output(const std::shared_ptr<observe::LogTail>& tail) { environment_->output->copy_to(tail); }
+
 std::unique_ptr<http::ClientConnection> Lease::take_idle(http::Loop& loop) {
   // A connection that has been idle for longer is looked at: the function may have closed it by its keep-alive timer.
   constexpr std::chrono::milliseconds kTrustedFor{5};

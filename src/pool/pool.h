@@ -136,6 +136,10 @@ class Lease {
   observe::FunctionLog& log() const;
   // What the function has printed so far is in its log when this returns.
   void take_output(http::TimePoint now);
+  // What the function prints from now on goes to the tail as well, for as long as somebody else holds that.
+  void copy_output(const std::shared_ptr<observe::LogTail>& tail);
+  // take_output(), however lately that was done.
+  void take_output_now();
   // Whether the connection given last had been used before.
   bool reused() const { return reused_; }
   // Why the environment has ended, waiting a little for the word of it; nothing when it lives.
