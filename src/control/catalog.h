@@ -97,14 +97,20 @@ class Catalog {
   virtual Result<model::Alias> update_alias(std::string_view name, const AliasChange& change) = 0;
   virtual Status remove_alias(model::QualifiedName name) = 0;
 
-  // Settings: documents about a function that are no part of its versions, and go with it. Kind and qualifier name one;
-  // what the qualifier may be, and what the JSON holds, is the caller's to check. The first and the last answer from
-  // memory alone; nullptr when there is none.
+  // Settings: documents about a function that are no part of its versions, and go with it; those of a qualifier go with
+  // its version or alias. Kind and qualifier name one; what the qualifier may be, and what the JSON holds, is the
+  // caller's to check. The first and the last answer from memory alone; nullptr when there is none.
   virtual std::shared_ptr<const std::string> setting(std::string_view function, SettingKind kind,
                                                      std::string_view qualifier) const = 0;
   // Inserts or replaces. Errors: not_found when there is no such function; too_large beyond kSettingBytesMax;
   // conflict beyond kSettingsMax documents of the function.
   virtual Status put_setting(std::string_view function, Setting setting) = 0;
+  // What a document becomes: edit gets it as it is, nullptr where there is none, and gives the JSON to store. Nothing
+  // else about the function changes meanwhile, so edit may check the catalog, from what answers from memory; an error
+  // of its leaves all as it was. Errors: edit's, and put_setting()'s. The function's record is looked up first.
+  using EditSetting = std::function<Result<std::string>(const std::string* before)>;
+  virtual Status edit_setting(std::string_view function, SettingKind kind, std::string_view qualifier,
+                              const EditSetting& edit) = 0;
   // Errors: not_found when the function, or the setting, is not there.
   virtual Status remove_setting(std::string_view function, SettingKind kind, std::string_view qualifier) = 0;
   // By qualifier.

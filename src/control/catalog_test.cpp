@@ -92,6 +92,26 @@ TEST_F(CatalogTest, SettingsOutliveReopeningAndDeploysAndGoWithTheFunction) {
   EXPECT_EQ(catalog_->setting("hello", SettingKind::tags, ""), nullptr);
 }
 
+TEST_F(CatalogTest, EditsOfASettingSeeItAsItIsAndAnErrorOfTheirsLeavesIt) {
+  const auto append = [](const std::string* before) -> Result<std::string> {
+    return (before == nullptr ? std::string() : *before) + "x";
+  };
+  EXPECT_EQ(catalog_->edit_setting("a", SettingKind::tags, "", append).error().kind, ErrorKind::not_found);
+  ASSERT_TRUE(deploy("a", package("print(1)")).ok());
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 5; ++i) ASSERT_TRUE(catalog_->edit_setting("a", SettingKind::tags, "", append).ok());
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(*catalog_->setting("a", SettingKind::tags, ""), std::string(20, 'x'));
+  const auto refuse = [](const std::string*) -> Result<std::string> { return invalid_argument("no"); };
+  EXPECT_EQ(catalog_->edit_setting("a", SettingKind::tags, "", refuse).error().message, "no");
+  reopen();
+  EXPECT_EQ(*catalog_->setting("a", SettingKind::tags, ""), std::string(20, 'x'));
+}
+
 TEST_F(CatalogTest, SettingsAreBounded) {
   ASSERT_TRUE(deploy("a", package("print(1)")).ok());
   EXPECT_EQ(catalog_->put_setting("a", {SettingKind::policy, "", std::string(kSettingBytesMax + 1, ' ')}).error().kind,

@@ -145,8 +145,11 @@ class SociTable final : public FunctionTable {
     return guarded("write", [&]() -> Status {
       const std::string folded = folded_name(name);
       const auto stored = static_cast<long long>(number);
+      soci::transaction transaction(session_);
       session_ << "DELETE FROM versions WHERE name_folded = :name AND version = :number", soci::use(folded),
           soci::use(stored);
+      erase_settings(folded, std::to_string(number));
+      transaction.commit();
       return {};
     });
   }
@@ -172,8 +175,11 @@ class SociTable final : public FunctionTable {
     return guarded("write", [&]() -> Status {
       const std::string folded = folded_name(name.function);
       const std::string alias(name.qualifier);
+      soci::transaction transaction(session_);
       session_ << "DELETE FROM aliases WHERE name_folded = :name AND alias = :alias", soci::use(folded),
           soci::use(alias);
+      erase_settings(folded, alias);
+      transaction.commit();
       return {};
     });
   }
@@ -201,6 +207,11 @@ class SociTable final : public FunctionTable {
   }
 
  private:
+  void erase_settings(const std::string& folded, const std::string& qualifier) {
+    session_ << "DELETE FROM settings WHERE name_folded = :name AND qualifier = :qualifier", soci::use(folded),
+        soci::use(qualifier);
+  }
+
   Status load_functions(const std::function<void(model::FunctionRecord)>& row) {
     std::string config, sha, revision, modified, folded;
     long long bytes = 0;

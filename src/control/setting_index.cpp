@@ -76,6 +76,14 @@ void SettingIndex::erase(std::string_view function, SettingKind kind, std::strin
   if (documents->second.empty()) functions_.erase(documents);
 }
 
+void SettingIndex::erase_qualifier(std::string_view function, std::string_view qualifier) {
+  const std::unique_lock lock(mutex_);
+  const auto documents = functions_.find(folded_name(function));
+  if (documents == functions_.end()) return;
+  std::erase_if(documents->second, [&](const auto& one) { return one.first.second == qualifier; });
+  if (documents->second.empty()) functions_.erase(documents);
+}
+
 void SettingIndex::erase(std::string_view function) {
   const std::unique_lock lock(mutex_);
   functions_.erase(folded_name(function));

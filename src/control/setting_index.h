@@ -28,6 +28,8 @@ class SettingIndex {
 
   void put(std::string_view function, Setting setting);
   void erase(std::string_view function, SettingKind kind, std::string_view qualifier);
+  // Of every kind.
+  void erase_qualifier(std::string_view function, std::string_view qualifier);
   void erase(std::string_view function);
 
  private:

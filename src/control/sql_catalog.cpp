@@ -235,6 +235,7 @@ class SqlCatalog final : public Catalog {
                                               ": point that at another version, or delete it, first"};
       }
       if (auto status = table_->erase_version(before->config.name, number); !status) return not_written(status.error());
+      settings_.erase_qualifier(name, version);
       versions_.erase_version(name, number);
     }
     packages_->collect(before->code_sha256);
@@ -276,6 +277,7 @@ class SqlCatalog final : public Catalog {
     if (index_.find(name.function) == nullptr) return no_function(name.function);
     if (!versions_.alias(name)) return no_alias(name);
     if (auto status = table_->erase_alias(name); !status) return not_written(status.error());
+    settings_.erase_qualifier(name.function, name.qualifier);
     versions_.erase_alias(name);
     return {};
   }
@@ -286,20 +288,16 @@ class SqlCatalog final : public Catalog {
   }
 
   Status put_setting(std::string_view function, Setting setting) override {
-    if (setting.json.size() > kSettingBytesMax) {
-      return Error{ErrorKind::too_large, std::string(setting_kind_name(setting.kind)) + " takes at most " +
-                                             std::to_string(kSettingBytesMax) + " bytes"};
-    }
+    const std::lock_guard lock(commit_mutex_);
+    return store_setting(function, std::move(setting));
+  }
+
+  Status edit_setting(std::string_view function, SettingKind kind, std::string_view qualifier,
+                      const EditSetting& edit) override {
     const std::lock_guard lock(commit_mutex_);
     if (index_.find(function) == nullptr) return no_function(function);
-    if (settings_.find(function, setting.kind, setting.qualifier) == nullptr &&
-        settings_.count(function) >= kSettingsMax) {
-      return Error{ErrorKind::conflict, "the function has " + std::to_string(kSettingsMax) +
-                                            " settings, which is the most: delete some of them"};
-    }
-    if (auto status = table_->put_setting(std::string(function), setting); !status) return not_written(status.error());
-    settings_.put(function, std::move(setting));
-    return {};
+    ASSIGN_OR_RETURN(std::string json, edit(settings_.find(function, kind, qualifier).get()));
+    return store_setting(function, {.kind = kind, .qualifier = std::string(qualifier), .json = std::move(json)});
   }
 
   Status remove_setting(std::string_view function, SettingKind kind, std::string_view qualifier) override {
@@ -344,6 +342,23 @@ class SqlCatalog final : public Catalog {
     if (versions_.find({name, alias.function_version}, 1) == nullptr) return no_version({name, alias.function_version});
     if (alias.additional && versions_.find({name, alias.additional->version}, 1) == nullptr)
       return no_version({name, alias.additional->version});
+    return {};
+  }
+
+  // Under commit_mutex_.
+  Status store_setting(std::string_view function, Setting setting) {
+    if (setting.json.size() > kSettingBytesMax) {
+      return Error{ErrorKind::too_large, std::string(setting_kind_name(setting.kind)) + " takes at most " +
+                                             std::to_string(kSettingBytesMax) + " bytes"};
+    }
+    if (index_.find(function) == nullptr) return no_function(function);
+    if (settings_.find(function, setting.kind, setting.qualifier) == nullptr &&
+        settings_.count(function) >= kSettingsMax) {
+      return Error{ErrorKind::conflict, "the function has " + std::to_string(kSettingsMax) +
+                                            " settings, which is the most: delete some of them"};
+    }
+    if (auto status = table_->put_setting(std::string(function), setting); !status) return not_written(status.error());
+    settings_.put(function, std::move(setting));
     return {};
   }
 

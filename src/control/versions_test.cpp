@@ -241,6 +241,26 @@ TEST_F(VersionsTest, CatalogOfSchema2KeepsItsVersionsAndTakesSettings) {
   EXPECT_NE(catalog_->setting("a", SettingKind::tags, ""), nullptr);
 }
 
+TEST_F(VersionsTest, SettingsOfAQualifierGoWithItsVersionOrAlias) {
+  deploy("a", "1");
+  publish("a");
+  ASSERT_TRUE(catalog_->create_alias("a", {.name = "live", .function_version = "$LATEST"}).ok());
+  for (const char* qualifier : {"", "1", "live"}) {
+    ASSERT_TRUE(catalog_->put_setting("a", {SettingKind::event_invoke, qualifier, "{}"}).ok());
+    ASSERT_TRUE(catalog_->put_setting("a", {SettingKind::policy, qualifier, "{}"}).ok());
+  }
+  ASSERT_TRUE(catalog_->remove_alias({"a", "live"}).ok());
+  ASSERT_TRUE(catalog_->remove_version("a", 1).ok());
+  for (int times = 0; times < 2; ++times) {
+    for (const auto kind : {SettingKind::event_invoke, SettingKind::policy}) {
+      EXPECT_NE(catalog_->setting("a", kind, ""), nullptr);
+      EXPECT_EQ(catalog_->setting("a", kind, "1"), nullptr);
+      EXPECT_EQ(catalog_->setting("a", kind, "live"), nullptr);
+    }
+    reopen();
+  }
+}
+
 TEST_F(VersionsTest, CatalogOfALaterSchemaIsRefused) {
   catalog_.reset();
   {

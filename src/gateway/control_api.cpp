@@ -98,6 +98,7 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     if (method != "GET") co_return no_method();
     co_return co_await list(exchange, *query);
   }
+  if (SettingsApi::is_path(path)) co_return co_await settings_.handle(exchange, path, *query);
   if (models_ != nullptr && ModelsApi::is_path(path)) co_return co_await models_->handle(exchange, path, *query);
   const bool own = path.substr(0, kThawFunctions.size()) == kThawFunctions;
   if (own || path.substr(0, kFunctions.size() + 1) == std::string(kFunctions) + "/") {

@@ -12,6 +12,7 @@
 //   POST   /2015-03-31/functions/NAME/invocations        Invoke, of event functions
 //   GET    /thaw/v1/functions/NAME/logs?follow=1&bytes=N
 //   GET    /thaw/v1/models, /thaw/v1/objects             see models_api.h
+//   …      /DATE/functions/NAME/url, …                   see settings_api.h
 //   GET    /thaw/v1/status
 //
 // Who may call: anyone on the Unix socket (its file mode decides); over TCP only from loopback, with a Host that names
@@ -28,6 +29,7 @@
 #include "control/catalog.h"
 #include "events/event_invoker.h"
 #include "gateway/control_request.h"
+#include "gateway/settings_api.h"
 #include "http/server.h"
 #include "observe/function_log.h"
 #include "pool/pool.h"
@@ -95,6 +97,7 @@ class ControlApi {
   ModelsApi* models_ = nullptr;
   std::atomic<std::uint16_t> port_{0};
   boost::asio::thread_pool workers_{2};
+  SettingsApi settings_{catalog_, workers_, port_};
   std::atomic<unsigned> followers_{0};
 };
 

@@ -1,0 +1,116 @@
+#include "gateway/settings_api.h"
+
+#include <array>
+#include <boost/json/array.hpp>
+
+#include "control/function_settings.h"
+#include "gateway/function_json.h"
+#include "gateway/function_name.h"
+#include "http/off_loop.h"
+
+// g++ 12 sees Asio's coroutine frames allocated and freed through different inlined functions, and is wrong about it.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
+namespace thaw::gateway {
+namespace {
+
+constexpr std::size_t kItemsMax = 50;  // of one page of settings
+
+// The function's name with its qualifier, which may stand in both the path and the query.
+Result<NameAndQualifier> named_function(std::string_view segment, const Query& query) {
+  ASSIGN_OR_RETURN(const std::string decoded, http::percent_decode(segment));
+  if (!http::is_utf8(decoded)) return invalid_argument("FunctionName is not UTF-8");
+  ASSIGN_OR_RETURN(NameAndQualifier found, parse_function_name(decoded));
+  const std::string asked = value_of(query, "Qualifier");
+  if (asked.empty() && has(query, "Qualifier")) return invalid_argument("Qualifier is empty");
+  if (!asked.empty() && !found.qualifier.empty() && asked != found.qualifier)
+    return invalid_argument("Qualifier is another than that of the function's name");
+  if (found.qualifier.empty()) found.qualifier = asked;
+  return found;
+}
+
+// How a marker names the settings of a qualifier: never with an empty text.
+std::string_view marker_of(std::string_view qualifier) { return qualifier.empty() ? model::kLatestVersion : qualifier; }
+
+}  // namespace
+
+const SettingsApi::Resource* SettingsApi::find_resource(std::string_view path) {
+  static constexpr std::array kResources{
+      Resource{"/2021-10-31/functions/", "/url", &SettingsApi::url},
+      Resource{"/2021-10-31/functions/", "/urls", &SettingsApi::list_urls},
+      Resource{"/2019-09-25/functions/", "/event-invoke-config", &SettingsApi::event_invoke},
+      Resource{"/2019-09-25/functions/", "/event-invoke-config/list", &SettingsApi::list_event_invokes},
+  };
+  for (const Resource& resource : kResources) {
+    if (path.size() <= resource.prefix.size() + resource.suffix.size()) continue;
+    if (!path.starts_with(resource.prefix) || !path.ends_with(resource.suffix)) continue;
+    const std::string_view name =
+        path.substr(resource.prefix.size(), path.size() - resource.prefix.size() - resource.suffix.size());
+    if (name.find('/') == std::string_view::npos) return &resource;
+  }
+  return nullptr;
+}
+
+bool SettingsApi::is_path(std::string_view path) { return find_resource(path) != nullptr; }
+
+http::Task<Status> SettingsApi::handle(http::Exchange& exchange, std::string_view path, const Query& query) {
+  const Resource* const resource = find_resource(path);
+  path.remove_prefix(resource->prefix.size());
+  path.remove_suffix(resource->suffix.size());
+  const auto named = named_function(path, query);
+  if (!named.ok()) co_return named.error();
+  const auto latest = catalog_.find(named->name);
+  if (latest == nullptr) co_return no_function(function_arn(named->name, named->qualifier));
+  if (catalog_.find({named->name, named->qualifier}, 1) == nullptr)
+    co_return no_function(function_arn(latest->config.name, named->qualifier));
+  const Call call{.exchange = exchange,
+                  .query = query,
+                  .method = exchange.request().method,
+                  .name = latest->config.name,
+                  .qualifier = std::string(control::setting_qualifier(named->qualifier))};
+  co_return co_await (this->*resource->handler)(call);
+}
+
+http::Task<Status> SettingsApi::edit(const Call& call, control::SettingKind kind, control::Catalog::EditSetting edit) {
+  co_return co_await http::off_loop(workers_, call.exchange.loop(), [&] {
+    return catalog_.edit_setting(call.name, kind, call.qualifier,
+                                 [&](const std::string* before) -> Result<std::string> {
+                                   if (catalog_.find({call.name, call.qualifier}, 1) == nullptr)
+                                     return no_function(function_arn(call.name, call.qualifier));
+                                   return edit(before);
+                                 });
+  });
+}
+
+http::Task<Status> SettingsApi::remove(const Call& call, control::SettingKind kind) {
+  const Status removed = co_await http::off_loop(
+      workers_, call.exchange.loop(), [&] { return catalog_.remove_setting(call.name, kind, call.qualifier); });
+  if (!removed.ok()) co_return removed;
+  co_return co_await call.exchange.respond({.status = 204});
+}
+
+http::Task<Status> SettingsApi::list(const Call& call, Listing listing) {
+  if (call.method != "GET") co_return no_method();
+  const auto count = number_of(call.query, "MaxItems", kItemsMax, kItemsMax);
+  if (!count.ok()) co_return count.error();
+  const std::string marker = value_of(call.query, "Marker");
+  const std::string_view seen = control::setting_qualifier(marker);
+  boost::json::array page;
+  std::string last;
+  boost::json::object answer;
+  for (const control::Setting& setting : catalog_.settings(call.name, listing.kind)) {
+    if (!marker.empty() && setting.qualifier <= seen) continue;
+    if (page.size() == *count) {
+      answer["NextMarker"] = marker_of(last);
+      break;
+    }
+    auto item = listing.item(setting);
+    if (!item.ok()) co_return item.error();
+    page.push_back(std::move(*item));
+    last = setting.qualifier;
+  }
+  answer[listing.name] = std::move(page);
+  co_return co_await answer_json(call.exchange, 200, answer);
+}
+
+}  // namespace thaw::gateway

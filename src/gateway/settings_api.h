@@ -1,0 +1,81 @@
+// The control API's part for settings of functions: what Lambda's API keeps beside a function's configuration.
+//
+//   POST   /2021-10-31/functions/NAME/url?Qualifier=                 CreateFunctionUrlConfig; PUT, GET, DELETE
+//   GET    /2021-10-31/functions/NAME/urls?Marker=&MaxItems=
+//   PUT    /2019-09-25/functions/NAME/event-invoke-config?Qualifier= PutFunctionEventInvokeConfig; POST updates; GET,
+//   DELETE GET    /2019-09-25/functions/NAME/event-invoke-config/list?Marker=&MaxItems=
+//
+// NAME is a name, a partial or a full ARN, with or without a qualifier.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/json/object.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "control/catalog.h"
+#include "gateway/control_request.h"
+#include "http/server.h"
+
+namespace thaw::gateway {
+
+// Ownership: borrows all it is given. Threads: handle() on any loop; file I/O runs on the workers.
+class SettingsApi {
+ public:
+  // port: where functions answer; it is known only once the listener is open.
+  SettingsApi(control::Catalog& catalog, boost::asio::thread_pool& workers, const std::atomic<std::uint16_t>& port)
+      : catalog_(catalog), workers_(workers), port_(port) {}
+
+  static bool is_path(std::string_view path);
+  // path: decoded from nothing yet, without the query.
+  http::Task<Status> handle(http::Exchange& exchange, std::string_view path, const Query& query);
+
+ private:
+  struct Call {
+    http::Exchange& exchange;
+    const Query& query;
+    std::string_view method;
+    std::string name;       // as the function is called
+    std::string qualifier;  // as settings are kept: empty for $LATEST
+  };
+  using Handler = http::Task<Status> (SettingsApi::*)(const Call& call);
+  struct Resource {
+    std::string_view prefix;
+    std::string_view suffix;
+    Handler handler;
+  };
+  static const Resource* find_resource(std::string_view path);
+  // What a document becomes, off the loop; the qualifier is there while edit runs.
+  http::Task<Status> edit(const Call& call, control::SettingKind kind, control::Catalog::EditSetting edit);
+  http::Task<Status> remove(const Call& call, control::SettingKind kind);
+  // One page of a function's settings of a kind, under that name in the answer.
+  using ItemJson = std::function<Result<boost::json::object>(const control::Setting& setting)>;
+  struct Listing {
+    control::SettingKind kind;
+    std::string_view name;
+    ItemJson item;
+  };
+  http::Task<Status> list(const Call& call, Listing listing);
+
+  // Of function_url_api.cpp.
+  http::Task<Status> url(const Call& call);
+  http::Task<Status> create_url(const Call& call);
+  http::Task<Status> update_url(const Call& call);
+  http::Task<Status> list_urls(const Call& call);
+  Result<boost::json::object> url_json(const std::string& name, const control::Setting& setting) const;
+
+  // Of event_invoke_api.cpp.
+  http::Task<Status> event_invoke(const Call& call);
+  http::Task<Status> change_event_invoke(const Call& call);
+  http::Task<Status> list_event_invokes(const Call& call);
+
+  control::Catalog& catalog_;
+  boost::asio::thread_pool& workers_;
+  const std::atomic<std::uint16_t>& port_;
+};
+
+}  // namespace thaw::gateway

@@ -1,0 +1,196 @@
+"""Settings of functions in Lambda's API, with boto3's client and the aws command as they are."""
+
+import json
+import os
+import subprocess
+
+import boto3
+import botocore.config
+import harness
+import pytest
+from botocore.exceptions import ClientError
+
+EVENTS = harness.FUNCTIONS / "events"
+ARN = "arn:aws:lambda:us-east-1:000000000000:function:"
+
+
+def client(daemon):
+    return boto3.client(
+        "lambda",
+        endpoint_url=daemon.url,
+        region_name="us-east-1",
+        aws_access_key_id="any",
+        aws_secret_access_key="thing",
+        config=botocore.config.Config(retries={"max_attempts": 0}, parameter_validation=False),
+    )
+
+
+@pytest.fixture
+def amazon(daemon):
+    return client(daemon)
+
+
+def aws(daemon, *words):
+    """What the aws command prints, as JSON."""
+    variables = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "thing", "AWS_DEFAULT_REGION": "us-east-1"}
+    done = subprocess.run(
+        ["/usr/bin/aws", "lambda", *words, "--endpoint-url", daemon.url],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=harness.HANG_S,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout) if done.stdout else None
+
+
+def refused(call, **arguments):
+    """The error's status, type and message."""
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    error = caught.value.response
+    return error["ResponseMetadata"]["HTTPStatusCode"], error["Error"]["Code"], error["Error"]["Message"]
+
+
+def published(daemon, amazon, name, alias="live"):
+    """A function with version 1 and an alias of it."""
+    daemon.deploy(EVENTS, name)
+    version = amazon.publish_version(FunctionName=name)["Version"]
+    amazon.create_alias(FunctionName=name, Name=alias, FunctionVersion=version)
+    return version
+
+
+def without_metadata(answer):
+    return {key: value for key, value in answer.items() if key != "ResponseMetadata"}
+
+
+# ---- Function URLs
+
+
+def test_a_function_url_is_made_changed_shown_and_deleted(daemon, amazon):
+    published(daemon, amazon, "urls")
+    cors = {"AllowOrigins": ["https://example.com"], "AllowMethods": ["GET", "POST"], "MaxAge": 60}
+    made = amazon.create_function_url_config(FunctionName="urls", AuthType="NONE", Cors=cors)
+    assert made["ResponseMetadata"]["HTTPStatusCode"] == 201
+    assert made["FunctionUrl"] == f"http://urls.localhost:{daemon.port}/"
+    assert made["FunctionArn"] == ARN + "urls"
+    assert made["Cors"] == {**cors, "AllowCredentials": False}
+    got = amazon.get_function_url_config(FunctionName=ARN + "urls")
+    assert got["CreationTime"] == got["LastModifiedTime"] == made["CreationTime"]
+    changed = amazon.update_function_url_config(FunctionName="urls", AuthType="AWS_IAM")
+    assert (changed["AuthType"], changed["Cors"]) == ("AWS_IAM", got["Cors"])
+    assert changed["CreationTime"] == made["CreationTime"]
+    of_alias = amazon.create_function_url_config(FunctionName="urls", Qualifier="live", AuthType="NONE")
+    assert of_alias["FunctionUrl"] == f"http://live.urls.localhost:{daemon.port}/"
+    assert of_alias["FunctionArn"] == ARN + "urls:live"
+    listed = amazon.list_function_url_configs(FunctionName="urls")["FunctionUrlConfigs"]
+    assert [one["FunctionArn"] for one in listed] == [ARN + "urls", ARN + "urls:live"]
+    pages = amazon.get_paginator("list_function_url_configs").paginate(
+        FunctionName="urls", PaginationConfig={"PageSize": 1}
+    )
+    assert [len(page["FunctionUrlConfigs"]) for page in pages] == [1, 1]
+    assert amazon.delete_function_url_config(FunctionName="urls")["ResponseMetadata"]["HTTPStatusCode"] == 204
+    assert refused(amazon.get_function_url_config, FunctionName="urls")[:2] == (404, "ResourceNotFoundException")
+    assert amazon.get_function_url_config(FunctionName="urls:live")["AuthType"] == "NONE"
+    amazon.delete_alias(FunctionName="urls", Name="live")
+    assert amazon.list_function_url_configs(FunctionName="urls")["FunctionUrlConfigs"] == []
+    amazon.create_alias(FunctionName="urls", Name="live", FunctionVersion="$LATEST")
+    assert refused(amazon.get_function_url_config, FunctionName="urls:live")[0] == 404
+
+
+def test_function_urls_are_refused_by_name(daemon, amazon):
+    published(daemon, amazon, "no-urls")
+    create = amazon.create_function_url_config
+    for arguments, status, code, words in [
+        ({}, 400, "InvalidParameterValueException", "AuthType is missing"),
+        ({"AuthType": "SOME"}, 400, "InvalidParameterValueException", "NONE or AWS_IAM"),
+        ({"AuthType": "NONE", "Cors": {"MaxAge": 86401}}, 400, "InvalidParameterValueException", "Cors.MaxAge"),
+        ({"AuthType": "NONE", "Qualifier": "1"}, 400, "InvalidParameterValueException", "Qualifier"),
+        ({"AuthType": "NONE", "Qualifier": "gone"}, 404, "ResourceNotFoundException", ":no-urls:gone"),
+        ({"AuthType": "NONE", "FunctionName": "nobody"}, 404, "ResourceNotFoundException", ":nobody"),
+    ]:
+        answer = refused(create, **{"FunctionName": "no-urls", **arguments})
+        assert answer[:2] == (status, code) and words in answer[2], answer
+    update = amazon.update_function_url_config
+    assert refused(update, FunctionName="no-urls", AuthType="NONE")[:2] == (404, "ResourceNotFoundException")
+    assert refused(amazon.delete_function_url_config, FunctionName="no-urls")[0] == 404
+    create(FunctionName="no-urls", AuthType="NONE")
+    assert refused(create, FunctionName="no-urls", AuthType="NONE")[:2] == (409, "ResourceConflictException")
+    body = {"AuthType": "NONE", "InvokeMode": "SLOW"}
+    answer = daemon.request("PUT", "/2021-10-31/functions/no-urls/url", json=body)
+    assert answer.status_code == 400 and "InvokeMode must be BUFFERED or RESPONSE_STREAM" in answer.text
+    answer = daemon.request("PUT", "/2021-10-31/functions/no-urls/url", json={"InvokeMode": "RESPONSE_STREAM"})
+    assert answer.json()["InvokeMode"] == "RESPONSE_STREAM"
+    for method, path in [("PATCH", "/url"), ("POST", "/urls")]:
+        assert daemon.request(method, "/2021-10-31/functions/no-urls" + path).status_code == 400
+
+
+# ---- What becomes of events
+
+
+def test_an_event_invoke_config_is_put_changed_listed_and_deleted(daemon, amazon):
+    published(daemon, amazon, "events-config")
+    queue = "arn:aws:sqs:us-east-1:000000000000:dead"
+    put = amazon.put_function_event_invoke_config(
+        FunctionName="events-config",
+        MaximumRetryAttempts=0,
+        DestinationConfig={"OnFailure": {"Destination": queue}},
+    )
+    assert put["FunctionArn"] == ARN + "events-config:$LATEST"
+    assert put["DestinationConfig"] == {"OnSuccess": {}, "OnFailure": {"Destination": queue}}
+    assert (put["MaximumRetryAttempts"], "MaximumEventAgeInSeconds" in put) == (0, False)
+    assert put["LastModified"].year >= 2024
+    changed = amazon.update_function_event_invoke_config(FunctionName="events-config", MaximumEventAgeInSeconds=60)
+    assert (changed["MaximumEventAgeInSeconds"], changed["MaximumRetryAttempts"]) == (60, 0)
+    assert changed["DestinationConfig"]["OnFailure"] == {"Destination": queue}
+    got = amazon.get_function_event_invoke_config(FunctionName="events-config", Qualifier="$LATEST")
+    assert without_metadata(got) == without_metadata(changed)
+    replaced = amazon.put_function_event_invoke_config(FunctionName="events-config", MaximumRetryAttempts=2)
+    assert "MaximumEventAgeInSeconds" not in replaced
+    assert replaced["DestinationConfig"] == {"OnSuccess": {}, "OnFailure": {}}
+    for qualifier in ["1", "live"]:
+        amazon.put_function_event_invoke_config(
+            FunctionName="events-config", Qualifier=qualifier, MaximumRetryAttempts=1
+        )
+    pages = amazon.get_paginator("list_function_event_invoke_configs").paginate(
+        FunctionName="events-config", PaginationConfig={"PageSize": 2}
+    )
+    arns = [one["FunctionArn"] for page in pages for one in page["FunctionEventInvokeConfigs"]]
+    assert arns == [ARN + "events-config:" + qualifier for qualifier in ["$LATEST", "1", "live"]]
+    amazon.delete_function_event_invoke_config(FunctionName="events-config", Qualifier="1")
+    gone = refused(amazon.get_function_event_invoke_config, FunctionName="events-config", Qualifier="1")
+    assert gone[:2] == (404, "ResourceNotFoundException") and "doesn't have an EventInvokeConfig" in gone[2]
+
+
+def test_event_invoke_configs_are_refused_by_name(daemon, amazon):
+    daemon.deploy(EVENTS, "no-events-config")
+    put = amazon.put_function_event_invoke_config
+    for arguments, words in [
+        ({}, "at least one of"),
+        ({"MaximumRetryAttempts": 3}, "from 0 to 2"),
+        ({"MaximumEventAgeInSeconds": 59}, "from 60 to 21600"),
+        ({"DestinationConfig": {"OnFailure": {"Destination": "there"}}}, "must be an ARN"),
+    ]:
+        answer = refused(put, FunctionName="no-events-config", **arguments)
+        assert answer[:2] == (400, "InvalidParameterValueException") and words in answer[2], answer
+    for call in [amazon.update_function_event_invoke_config, put]:
+        answer = refused(call, FunctionName="no-events-config", Qualifier="7", MaximumRetryAttempts=1)
+        assert answer[:2] == (404, "ResourceNotFoundException")
+    answer = refused(
+        amazon.update_function_event_invoke_config, FunctionName="no-events-config", MaximumRetryAttempts=1
+    )
+    assert answer[:2] == (404, "ResourceNotFoundException")
+
+
+def test_the_aws_command_and_a_restart_see_the_same_settings(serve):
+    daemon = serve()
+    daemon.deploy(EVENTS, "kept")
+    made = aws(daemon, "create-function-url-config", "--function-name", "kept", "--auth-type", "AWS_IAM")
+    assert made["AuthType"] == "AWS_IAM"
+    put = aws(daemon, "put-function-event-invoke-config", "--function-name", "kept", "--maximum-retry-attempts", "1")
+    assert put["MaximumRetryAttempts"] == 1
+    daemon.kill()
+    daemon.start()
+    again = client(daemon).get_function_url_config(FunctionName="kept")
+    assert (again["AuthType"], again["CreationTime"]) == ("AWS_IAM", made["CreationTime"])
+    assert aws(daemon, "get-function-event-invoke-config", "--function-name", "kept") == put
