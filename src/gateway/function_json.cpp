@@ -2,6 +2,8 @@
 
 #include <boost/json/array.hpp>
 
+#include "base/base64.h"
+
 namespace thaw::gateway {
 namespace {
 
@@ -13,20 +15,10 @@ unsigned nibble(char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : (c |
 }  // namespace
 
 std::string base64_of_hex(std::string_view hex) {
-  static constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string bytes;
   for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
     bytes += static_cast<char>(nibble(hex[i]) * 16 + nibble(hex[i + 1]));
-  std::string out;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const auto at = [&](std::size_t k) { return k < bytes.size() ? static_cast<unsigned char>(bytes[k]) : 0U; };
-    const unsigned word = at(i) << 16 | at(i + 1) << 8 | at(i + 2);
-    out += kAlphabet[word >> 18];
-    out += kAlphabet[word >> 12 & 63];
-    out += i + 1 < bytes.size() ? kAlphabet[word >> 6 & 63] : '=';
-    out += i + 2 < bytes.size() ? kAlphabet[word & 63] : '=';
-  }
-  return out;
+  return base64_encoded(bytes);
 }
 
 std::string function_arn(std::string_view name, std::string_view qualifier) {
@@ -60,10 +52,8 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"AfterRestorePath", config.after_restore_path},
       {"StrictConnections", config.strict_connections},
   };
-  if (config.kind == model::FunctionKind::web) {
-    thaw["Url"] = "http://" + host + at + "/fn/" + config.name + (published ? ":" + record.version : "") + "/";
-    thaw["HostUrl"] = "http://" + (published ? record.version + "." : "") + config.name + ".localhost" + at + "/";
-  }
+  thaw["Url"] = "http://" + host + at + "/fn/" + config.name + (published ? ":" + record.version : "") + "/";
+  thaw["HostUrl"] = "http://" + (published ? record.version + "." : "") + config.name + ".localhost" + at + "/";
   if (!config.model.empty()) {
     thaw["Model"] = boost::json::object{{"Uri", config.model},
                                         {"File", config.resolved.file},

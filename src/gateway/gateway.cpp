@@ -8,6 +8,7 @@ namespace thaw::gateway {
 Gateway::Gateway(control::Catalog& catalog, pool::Pool& pool, observe::FunctionLogs& logs, GatewayOptions options)
     : catalog_(catalog),
       pool_(pool),
+      event_requests_(invoker_, logs),
       options_(options),
       control_(catalog, pool, logs, options_),
       openai_(catalog, options_.body_bytes_max) {}

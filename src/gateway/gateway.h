@@ -2,6 +2,7 @@
 //
 //   route.h           which function, or which API
 //   invocation.cpp    a function's request: lend, forward, report
+//   event_request.h   the same for event functions, whose events it becomes
 //   openai_api.h      OpenAI's API, whose requests name their function in the body
 //   control_api.h     deploy, list, describe, delete, logs, status
 //   answers.h         error bodies
@@ -14,7 +15,9 @@
 #include <string>
 
 #include "control/catalog.h"
+#include "events/event_invoker.h"
 #include "gateway/control_api.h"
+#include "gateway/event_request.h"
 #include "gateway/openai_api.h"
 #include "gateway/route.h"
 #include "http/server.h"
@@ -45,6 +48,8 @@ class Gateway {
 
   control::Catalog& catalog_;
   pool::Pool& pool_;
+  events::EventInvoker invoker_{pool_};
+  EventRequests event_requests_;
   const GatewayOptions options_;
   ControlApi control_;
   OpenAiApi openai_;

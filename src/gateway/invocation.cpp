@@ -9,6 +9,9 @@
 #include "invoke/forward.h"
 #include "observe/report.h"
 
+// g++ 12 sees Asio's coroutine frames allocated and freed through different inlined functions, and is wrong about it.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
 namespace thaw::gateway {
 namespace {
 
@@ -212,9 +215,9 @@ http::Task<> Gateway::invoke(http::Exchange& exchange, Route route, HeldBody* bo
   if (record == nullptr || (route.kind == RouteKind::openai && !may_speak_openai(record->config))) {
     refused = no_function(route);
   } else if (record->config.kind == model::FunctionKind::event) {
-    refused = Error{ErrorKind::unsupported,
-                    "function " + record->config.name +
-                        " takes events, not HTTP requests: invoke it with the Lambda API (aws lambda invoke)"};
+    const Status answered = co_await event_requests_.answer(exchange, route, record, request_id);
+    if (answered.ok() || exchange.responded() || exchange.client_gone()) co_return;
+    refused = answered.error();
   } else if (is_hook(record->config, route.target)) {
     refused = Error{ErrorKind::not_found, "this path is a hook of the function's snapshots: only Thaw calls it"};
   } else if (body == nullptr && options_.body_bytes_max > 0 && !exchange.set_body_bytes_max(options_.body_bytes_max)) {

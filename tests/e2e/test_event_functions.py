@@ -133,13 +133,6 @@ def test_bad_requests_are_refused_by_name(daemon):
     assert invoke(daemon, "strict", b"").json()["event"] == {}
 
 
-def test_an_http_request_to_an_event_function_says_how_to_call_it(daemon):
-    function = daemon.deploy(EVENTS, "no-http")
-    answer = function.get("/")
-    assert answer.status_code == 501
-    assert "Lambda API" in answer.json()["message"]
-
-
 def test_garbage_for_an_event_does_no_harm(daemon):
     daemon.deploy(EVENTS, "sturdy")
     for size in (1, 100, 10_000):
@@ -183,7 +176,7 @@ def test_the_command_invokes_it_and_says_how(daemon):
     assert "provided.al2023" in daemon.run("list").stdout
     described = daemon.run("describe", "cli").stdout
     assert "provided.al2023 (any.thing)" in described
-    assert "readiness" not in described and "/fn/" not in described
+    assert "readiness" not in described and "/fn/cli/" in described
     assert "cli" not in daemon.get("/v1/models").text
 
 

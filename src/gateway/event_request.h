@@ -1,0 +1,31 @@
+// An HTTP request to an event function: it becomes an event (http_event.h), and the function's response the answer.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "events/event_invoker.h"
+#include "gateway/route.h"
+#include "http/server.h"
+#include "model/function.h"
+#include "observe/function_log.h"
+
+namespace thaw::gateway {
+
+// Ownership: borrows all it is given. Threads: answer() on any loop.
+class EventRequests {
+ public:
+  EventRequests(events::EventInvoker& invoker, observe::FunctionLogs& logs) : invoker_(invoker), logs_(logs) {}
+
+  // A function that fails, or whose response is no HTTP answer, is answered 502 {"Message": "Internal Server Error"},
+  // as Lambda does; the function's log says why. Errors are for the caller to answer: invalid_argument and too_large
+  // for the request, the event invoker's, and a client that is gone. route: its views live through the call.
+  http::Task<Status> answer(http::Exchange& exchange, const Route& route,
+                            std::shared_ptr<const model::FunctionRecord> record, std::string request_id);
+
+ private:
+  events::EventInvoker& invoker_;
+  observe::FunctionLogs& logs_;
+};
+
+}  // namespace thaw::gateway

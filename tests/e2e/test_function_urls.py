@@ -1,0 +1,133 @@
+"""HTTP requests to event functions: events as Lambda's function URLs send them, and the answers."""
+
+import json
+
+import pytest
+
+PAYLOAD_MAX = 6291556
+
+
+@pytest.fixture
+def function(deploy):
+    return deploy("http_events")
+
+
+def respond(function, response):
+    return function.request("POST", "/respond", json=response)
+
+
+def assert_internal_error(answer):
+    assert (answer.status_code, answer.json()) == (502, {"Message": "Internal Server Error"})
+
+
+def test_a_request_is_an_event_of_payload_format_2(function):
+    answer = function.request(
+        "PUT",
+        "/a/b%20c?x=1&x=2&y=%C3%A4",
+        data="hällo".encode(),
+        headers={"Content-Type": "text/plain", "Cookie": "a=1; b=2", "X-Some": "Thing", "User-Agent": "me"},
+    )
+    assert answer.status_code == 200
+    event = answer.json()
+    assert event["version"] == "2.0" and event["routeKey"] == "$default"
+    assert event["rawPath"] == "/a/b%20c" and event["rawQueryString"] == "x=1&x=2&y=%C3%A4"
+    assert event["queryStringParameters"] == {"x": "1,2", "y": "ä"}
+    assert event["cookies"] == ["a=1", "b=2"]
+    assert event["headers"]["x-some"] == "Thing" and "cookie" not in event["headers"]
+    assert (event["body"], event["isBase64Encoded"]) == ("hällo", False)
+    context = event["requestContext"]
+    assert context["http"] == {
+        "method": "PUT",
+        "path": "/a/b%20c",
+        "protocol": "HTTP/1.1",
+        "sourceIp": "127.0.0.1",
+        "userAgent": "me",
+    }
+    assert context["requestId"] == answer.headers["x-amzn-requestid"]
+    assert f"END RequestId: {context['requestId']}" in function.wait_log("REPORT RequestId")
+
+
+def test_it_answers_at_its_own_host_and_by_qualifier(daemon, function):
+    published = daemon.request("POST", f"/2015-03-31/functions/{function.name}/versions", json={})
+    assert published.status_code == 201, published.text
+    for path, host in [
+        ("/x", f"{function.name}.localhost:{daemon.port}"),
+        ("/x", f"1.{function.name}.localhost:{daemon.port}"),
+        (f"/fn/{function.name}:1/x", f"127.0.0.1:{daemon.port}"),
+    ]:
+        event = daemon.get(path, headers={"Host": host}).json()
+        assert event["rawPath"] == "/x"
+        assert event["requestContext"]["domainName"] == host.partition(":")[0]
+
+
+def test_bytes_go_both_ways_as_base64(function):
+    event = function.request("POST", "/", data=b"\xff\x00", headers={"Content-Type": "image/png"}).json()
+    assert (event["body"], event["isBase64Encoded"]) == ("/wA=", True)
+    answer = respond(function, {"statusCode": 200, "body": "AP8=", "isBase64Encoded": True})
+    assert answer.content == b"\x00\xff"
+
+
+def test_a_response_gives_status_headers_and_cookies(function):
+    answer = respond(
+        function,
+        {
+            "statusCode": 418,
+            "headers": {"Content-Type": "text/html; charset=utf-8", "X-Number": 7, "Connection": "close"},
+            "multiValueHeaders": {"X-Many": ["1", "2"]},
+            "cookies": ["a=1; Path=/", "b=2"],
+            "body": "<p>ü",
+        },
+    )
+    assert answer.status_code == 418 and answer.text == "<p>ü"
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert answer.headers["X-Number"] == "7" and answer.headers["X-Many"] == "1, 2"
+    assert dict(answer.cookies) == {"a": "1", "b": "2"}
+    assert respond(function, {"statusCode": 204}).content == b""
+
+
+@pytest.mark.parametrize("value", ["Hello, world!", {"message": "hi"}, [1, None], 7])
+def test_a_response_without_a_status_is_the_body(function, value):
+    answer = respond(function, value)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json() == value
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"statusCode": 999},
+        {"statusCode": 200, "body": {"not": "text"}},
+        {"statusCode": 200, "headers": {"X-Split": "a\r\nSet-Cookie: b"}},
+        {"statusCode": 200, "body": "not base64", "isBase64Encoded": True},
+    ],
+)
+def test_a_response_that_is_no_answer_is_an_internal_error(function, response):
+    assert_internal_error(respond(function, response))
+    assert "the response is no HTTP answer" in function.wait_log("no HTTP answer")
+    assert function.get().status_code == 200
+
+
+def test_a_function_that_fails_is_an_internal_error(function):
+    answer = function.get("/fail")
+    assert_internal_error(answer)
+    assert "as asked" not in answer.text
+    assert "ValueError" in function.wait_log("Traceback")
+
+
+def test_bodies_beyond_an_events_limit_are_refused(function):
+    answer = function.request("POST", "/", data=b"x" * (PAYLOAD_MAX + 1), headers={"Content-Type": "text/plain"})
+    assert (answer.status_code, answer.json()["kind"]) == (413, "TooLarge")
+    # Base64 makes a third more of these.
+    assert function.request("POST", "/", data=b"x" * 5_000_000).status_code == 413
+    assert len(function.get("/large").content) == 5_000_000
+    text = function.request("POST", "/", data=b"x" * 2_500_000, headers={"Content-Type": "text/plain"})
+    assert len(text.json()["body"]) == 2_500_000
+
+
+def test_head_has_no_body_and_bad_queries_are_refused(function):
+    answer = function.request("HEAD", "/")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert int(answer.headers["Content-Length"]) > 0
+    assert function.get("/?a=%00").status_code == 400
+    assert json.loads(function.get("/?a=%25").text)["queryStringParameters"] == {"a": "%"}
