@@ -20,6 +20,9 @@ namespace thaw::control {
 // The code of an error that says: read it again, it is another revision by now.
 inline constexpr char kPreconditionFailed[] = "PreconditionFailed";
 
+// Of an error that says: what was uploaded is no zip that can be taken in.
+inline constexpr char kBadPackage[] = "BadPackage";
+
 struct Page {
   std::vector<model::FunctionRecord> functions;  // by name
   std::string next_marker;                       // empty on the last page
@@ -57,6 +60,24 @@ class Catalog {
   // Intake of the zip, validation, then the record: all or nothing. A function of that name is replaced.
   // Errors: invalid_argument and too_large name the offending entry or field; nothing stays behind.
   virtual Result<model::FunctionRecord> deploy(const Deploy& request) = 0;
+  // What Lambda's CreateFunction, UpdateFunctionCode and UpdateFunctionConfiguration do: the caller says what the
+  // function is, and a manifest in the package is passed over.
+  struct Change {
+    std::string name;
+    enum class Kind : std::uint8_t { create, update } kind = Kind::update;
+    std::string package_path;  // as Deploy's; empty: the code stays
+    // The package was a zip from outside; kept for CodeSha256 and CodeSize.
+    model::UploadedZip zip;
+    std::uint64_t unpacked_bytes_max = 0;  // of the package; 0: the catalog's own limit
+    std::string revision_id;               // that $LATEST must have, when given
+    bool dry_run = false;                  // checks everything, changes nothing
+    // Makes the new configuration out of the present one, or of a default one for a function that is made. Called
+    // under the catalog's lock: memory only.
+    std::function<Status(model::FunctionConfig&)> edit;
+  };
+  // What $LATEST is afterwards. Errors: as deploy(), with code kBadPackage where the zip is at fault; not_found or
+  // conflict for a function that is not there, or is; conflict with code kPreconditionFailed for another revision.
+  virtual Result<model::FunctionRecord> change(const Change& change) = 0;
   // With its versions and aliases.
   virtual Status remove(std::string_view name) = 0;
 

@@ -107,7 +107,7 @@ class DiskPackageStore final : public PackageStore {
 
   std::string new_upload_path() override { return uploads_ + "/" + random_uuid() + ".zip"; }
 
-  Result<Staged> unpack(const std::string& upload_path) override {
+  Result<Staged> unpack(const std::string& upload_path, std::uint64_t unpacked_bytes_max) override {
     if (std::filesystem::path(upload_path).parent_path() != uploads_) {
       return invalid_argument("the package is no upload of this catalog");
     }
@@ -120,7 +120,9 @@ class DiskPackageStore final : public PackageStore {
       return sys::errno_error("the staging folder");
     }
     ASSIGN_OR_RETURN(staged.folder, sys::open(staged.path(), O_RDONLY | O_DIRECTORY));
-    ASSIGN_OR_RETURN(staged.content, unpack_zip(*zip, staged.folder, options_.intake));
+    IntakeLimits limits = options_.intake;
+    if (unpacked_bytes_max > 0) limits.unpacked_bytes_max = std::min(limits.unpacked_bytes_max, unpacked_bytes_max);
+    ASSIGN_OR_RETURN(staged.content, unpack_zip(*zip, staged.folder, limits));
     return staged;
   }
 

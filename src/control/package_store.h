@@ -57,8 +57,8 @@ class PackageStore {
    private:
     std::string path_;  // empty: moved from
   };
-  // Unpacks an upload and removes it, whatever comes of it.
-  virtual Result<Staged> unpack(const std::string& upload_path) = 0;
+  // Unpacks an upload and removes it, whatever comes of it. unpacked_bytes_max: below the intake's own; 0: that one.
+  virtual Result<Staged> unpack(const std::string& upload_path, std::uint64_t unpacked_bytes_max) = 0;
   // Puts the package on the disk for good, unless the same content is placed already.
   virtual Status sync(const Staged& staged) = 0;
   // Moves it to its place; fine when the same content is there. Call under commit_lock, with the record's change.

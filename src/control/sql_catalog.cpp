@@ -154,7 +154,7 @@ class SqlCatalog final : public Catalog {
   std::size_t count() const override { return index_.count(); }
 
   Result<model::FunctionRecord> deploy(const Deploy& request) override {
-    ASSIGN_OR_RETURN(const PackageStore::Staged staged, packages_->unpack(request.package_path));
+    ASSIGN_OR_RETURN(const PackageStore::Staged staged, packages_->unpack(request.package_path, 0));
     ASSIGN_OR_RETURN(model::FunctionRecord record, describe(request, staged));
     step("unpacked");
     RETURN_IF_ERROR(packages_->sync(staged));
@@ -173,6 +173,41 @@ class SqlCatalog final : public Catalog {
     }
     if (before != nullptr && before->code_sha256 != record.code_sha256) packages_->collect(before->code_sha256);
     return record;
+  }
+
+  Result<model::FunctionRecord> change(const Change& change) override {
+    RETURN_IF_ERROR(model::check_function_name(change.name));
+    std::optional<PackageStore::Staged> staged;
+    if (!change.package_path.empty()) {
+      auto unpacked = packages_->unpack(change.package_path, change.unpacked_bytes_max);
+      if (!unpacked.ok()) {
+        Error error = std::move(unpacked).error();
+        if (error.kind == ErrorKind::invalid_argument || error.kind == ErrorKind::too_large) error.code = kBadPackage;
+        return error;
+      }
+      staged.emplace(std::move(*unpacked));
+      step("unpacked");
+      if (!change.dry_run) RETURN_IF_ERROR(packages_->sync(*staged));
+      step("synced");
+    }
+    RecordPointer before;
+    std::optional<model::FunctionRecord> record;
+    {
+      const std::lock_guard lock(commit_mutex_);
+      before = index_.find(change.name);
+      ASSIGN_OR_RETURN(record, changed(change, before.get(), staged ? &*staged : nullptr));
+      if (change.dry_run) return std::move(*record);
+      if (staged) RETURN_IF_ERROR(packages_->place(*staged));
+      step("placed");
+      if (auto status = table_->put(*record); !status) {
+        packages_->collect(record->code_sha256);
+        return not_written(status.error());
+      }
+      step("recorded");
+      index_.put(*record);
+    }
+    if (before != nullptr && before->code_sha256 != record->code_sha256) packages_->collect(before->code_sha256);
+    return std::move(*record);
   }
 
   Status remove(std::string_view name) override {
@@ -369,6 +404,41 @@ class SqlCatalog final : public Catalog {
     return alias;
   }
 
+  static Status check_engine_package(const model::FunctionConfig& config, const PackageStore::Staged& staged) {
+    if (config.engine == model::kEngineOnnx && config.model.empty() &&
+        (!has_model(staged.content) || !has_file(staged.content, "config.json"))) {
+      return invalid_argument("the engine thaw-onnx needs a model (model.onnx) and config.json at the package's top");
+    }
+    return {};
+  }
+
+  // Under commit_mutex_: what the function becomes; before and staged are nullptr where there is none.
+  static Result<model::FunctionRecord> changed(const Change& change, const model::FunctionRecord* before,
+                                               const PackageStore::Staged* staged) {
+    const bool create = change.kind == Change::Kind::create;
+    if (create && before != nullptr) return Error{ErrorKind::conflict, "Function already exist: " + change.name};
+    if (!create && before == nullptr) return no_function(change.name);
+    if (!change.revision_id.empty() && before != nullptr && before->revision_id != change.revision_id)
+      return other_revision();
+    model::FunctionRecord record;
+    if (before != nullptr) record = *before;
+    model::FunctionConfig& config = record.config;
+    if (create) config.name = change.name;
+    if (change.edit) RETURN_IF_ERROR(change.edit(config));
+    RETURN_IF_ERROR(model::validate(config));
+    if (staged != nullptr) {
+      if (!config.model.empty())
+        return Error{ErrorKind::unsupported, "the code of a function with a model changes by a deploy alone"};
+      RETURN_IF_ERROR(check_engine_package(config, *staged));
+      config.zip = change.zip;
+      record.code_sha256 = staged->content.sha256;
+      record.code_bytes = staged->content.bytes;
+    }
+    record.revision_id = random_uuid();
+    record.last_modified = timestamp_now();
+    return record;
+  }
+
   // The database's own message names files of the host: it is for the log.
   static Error not_written(const Error& error) {
     log::error("catalog_not_written error=\"{}\"", error.message);
@@ -395,10 +465,7 @@ class SqlCatalog final : public Catalog {
       if (!resolve_model_) return Error{ErrorKind::unsupported, "this daemon has no memory for models"};
       ASSIGN_OR_RETURN(config.resolved, resolve_model_({.config = config, .package = staged.folder}));
     }
-    if (config.engine == model::kEngineOnnx && config.model.empty() &&
-        (!has_model(staged.content) || !has_file(staged.content, "config.json"))) {
-      return invalid_argument("the engine thaw-onnx needs a model (model.onnx) and config.json at the package's top");
-    }
+    RETURN_IF_ERROR(check_engine_package(config, staged));
     return model::FunctionRecord{.config = std::move(config),
                                  .code_sha256 = staged.content.sha256,
                                  .code_bytes = staged.content.bytes,

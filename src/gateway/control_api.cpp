@@ -95,6 +95,7 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     co_return co_await status(exchange);
   }
   if (path == kFunctions || path == std::string(kFunctions) + "/") {
+    if (method == "POST") co_return co_await create_function(exchange);
     if (method != "GET") co_return no_method();
     co_return co_await list(exchange, *query);
   }
@@ -115,6 +116,7 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     const auto qualifier = take_qualifier(*name, *query);
     if (!qualifier.ok()) co_return qualifier.error();
     if (rest == "/configuration") {
+      if (method == "PUT" && qualifier->empty()) co_return co_await update_configuration(exchange, *name);
       if (method != "GET") co_return no_method();
       co_return co_await describe_configuration(exchange, *name, *qualifier);
     }
@@ -122,6 +124,7 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
       if (method != "POST") co_return no_method();
       co_return co_await invoke(exchange, *name, *qualifier);
     }
+    if (rest == "/code" && method == "PUT" && qualifier->empty()) co_return co_await update_code(exchange, *name);
     if (!rest.empty() && !qualifier->empty())
       co_return invalid_argument("Qualifier is not possible here: the path is about the whole function");
     if (!rest.empty()) co_return co_await dispatch_versions(exchange, *name, rest, *query);

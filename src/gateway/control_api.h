@@ -1,9 +1,12 @@
 // The control API: Lambda's paths and shapes where they overlap, Thaw's own under /thaw/v1/.
 //
 //   PUT    /thaw/v1/functions/NAME/package?config=TOML   deploy a zip (NAME "-": the manifest's)
+//   POST   /2015-03-31/functions                         CreateFunction
 //   GET    /2015-03-31/functions?Marker=&MaxItems=       list
 //   GET    /2015-03-31/functions/NAME?Qualifier=         describe
+//   PUT    /2015-03-31/functions/NAME/code               UpdateFunctionCode
 //   GET    /2015-03-31/functions/NAME/configuration?Qualifier=
+//   PUT    /2015-03-31/functions/NAME/configuration      UpdateFunctionConfiguration
 //   DELETE /2015-03-31/functions/NAME?Qualifier=         one version, or all there is
 //   POST   /2015-03-31/functions/NAME/versions           publish
 //   GET    /2015-03-31/functions/NAME/versions?Marker=&MaxItems=
@@ -78,6 +81,23 @@ class ControlApi {
 
   // Of invoke_api.cpp.
   http::Task<Status> invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
+
+  // Of functions_api.cpp.
+  struct CodeRequest {
+    boost::json::object body;  // ZipFile in it is empty
+    bool has_zip = false;
+    model::UploadedZip zip;
+  };
+  // The body, its zip written to path. operation: Lambda's name for it, for messages.
+  http::Task<Result<CodeRequest>> receive_code(http::Exchange& exchange, const std::string& path,
+                                               std::string_view operation);
+  // code: the object that says where the code is.
+  static Status use_code(const boost::json::object& code, const CodeRequest& request, control::Catalog::Change& change);
+  http::Task<Status> create_function(http::Exchange& exchange);
+  http::Task<Status> update_code(http::Exchange& exchange, const std::string& name);
+  http::Task<Status> update_configuration(http::Exchange& exchange, const std::string& name);
+  // The change itself, a version of it where that is asked for, and the answer.
+  http::Task<Status> finish_change(http::Exchange& exchange, const control::Catalog::Change& change, bool publish);
 
   // Of versions_api.cpp. rest: the path behind the function's name.
   http::Task<Status> dispatch_versions(http::Exchange& exchange, const std::string& name, std::string_view rest,

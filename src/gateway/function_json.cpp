@@ -3,6 +3,7 @@
 #include <boost/json/array.hpp>
 
 #include "base/base64.h"
+#include "model/manifest.h"
 
 namespace thaw::gateway {
 namespace {
@@ -19,6 +20,10 @@ std::string base64_of_hex(std::string_view hex) {
   for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
     bytes += static_cast<char>(nibble(hex[i]) * 16 + nibble(hex[i + 1]));
   return base64_encoded(bytes);
+}
+
+const std::string& code_digest(const model::FunctionRecord& record) {
+  return record.config.zip.sha256.empty() ? record.code_sha256 : record.config.zip.sha256;
 }
 
 std::string function_arn(std::string_view name, std::string_view qualifier) {
@@ -53,7 +58,8 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"StrictConnections", config.strict_connections},
   };
   thaw["Url"] = "http://" + host + at + "/fn/" + config.name + (published ? ":" + record.version : "") + "/";
-  thaw["HostUrl"] = "http://" + (published ? record.version + "." : "") + config.name + ".localhost" + at + "/";
+  if (model::is_host_label(config.name))
+    thaw["HostUrl"] = "http://" + (published ? record.version + "." : "") + config.name + ".localhost" + at + "/";
   if (!config.model.empty()) {
     thaw["Model"] = boost::json::object{{"Uri", config.model},
                                         {"File", config.resolved.file},
@@ -69,8 +75,8 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"FunctionName", config.name},
       {"FunctionArn", function_arn(config.name, qualifier)},
       {"Description", record.description.empty() ? config.description : record.description},
-      {"CodeSize", record.code_bytes},
-      {"CodeSha256", base64_of_hex(record.code_sha256)},
+      {"CodeSize", config.zip.sha256.empty() ? record.code_bytes : config.zip.bytes},
+      {"CodeSha256", base64_of_hex(code_digest(record))},
       {"Timeout", config.timeout_s},
       {"MemorySize", config.memory_mb},
       {"LastModified", record.last_modified},
@@ -81,6 +87,8 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"PackageType", "Zip"},
       {"Architectures", boost::json::array{"x86_64"}},
       {"EphemeralStorage", boost::json::object{{"Size", config.ephemeral_mb}}},
+      {"TracingConfig", boost::json::object{{"Mode", "PassThrough"}}},
+      {"LoggingConfig", boost::json::object{{"LogFormat", "Text"}, {"LogGroup", "/aws/lambda/" + config.name}}},
       {"Environment", boost::json::object{{"Variables", std::move(variables)}}},
       {"Thaw", std::move(thaw)},
   };

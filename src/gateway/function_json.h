@@ -19,6 +19,8 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
 void add_snapshot(boost::json::object& configuration, const model::FunctionRecord& record,
                   const pool::SnapshotView& view);
 boost::json::object snapshot_totals(const pool::SnapshotTotals& totals);
+// What CodeSha256 is, in hex: of the zip where that came through Lambda's API, else of the package's content.
+const std::string& code_digest(const model::FunctionRecord& record);
 // "arn:aws:lambda:…:function:NAME", with ":QUALIFIER" where there is one.
 std::string function_arn(std::string_view name, std::string_view qualifier);
 // Lambda's AliasConfiguration.

@@ -98,9 +98,9 @@ http::Task<Status> ControlApi::publish(http::Exchange& exchange, const std::stri
   control::Catalog::Publish request{
       .name = name, .description = description->value_or(""), .revision_id = revision->value_or("")};
   if (digest->has_value()) {
-    if (**digest != base64_of_hex(latest->code_sha256)) {
-      co_return invalid_argument("CodeSha256 is different from that of $LATEST (" + base64_of_hex(latest->code_sha256) +
-                                 ")");
+    if (**digest != base64_of_hex(code_digest(*latest))) {
+      co_return invalid_argument("CodeSha256 is different from that of $LATEST (" +
+                                 base64_of_hex(code_digest(*latest)) + ")");
     }
     request.code_sha256 = latest->code_sha256;
   }

@@ -117,6 +117,11 @@ Status read_model(const json::object& object, FunctionConfig& config) {
 
 // What is absent has its default: web functions have none of these.
 Status read_event(const json::object& object, FunctionConfig& config) {
+  if (const json::value* zip = object.if_contains("zip")) {
+    if (!zip->is_object()) return corrupt("zip is no object");
+    ASSIGN_OR_RETURN(config.zip.sha256, string_member(zip->get_object(), "sha256"));
+    ASSIGN_OR_RETURN(config.zip.bytes, number_member(zip->get_object(), "bytes"));
+  }
   if (object.contains("kind")) {
     ASSIGN_OR_RETURN(const std::string kind, string_member(object, "kind"));
     if (kind != "event") return corrupt("kind is neither missing nor event");
@@ -130,6 +135,8 @@ Status read_event(const json::object& object, FunctionConfig& config) {
 }
 
 void write_event(const FunctionConfig& config, json::object& object) {
+  if (!config.zip.sha256.empty())
+    object["zip"] = json::object{{"sha256", config.zip.sha256}, {"bytes", static_cast<std::int64_t>(config.zip.bytes)}};
   if (config.kind == FunctionKind::event) object["kind"] = "event";
   for (const TextField& field : kTextFields) {
     if (!(config.*field.member).empty()) object[field.key] = config.*field.member;

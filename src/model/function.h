@@ -26,7 +26,7 @@ inline constexpr std::size_t kRuntimeBytesMax = 64;
 inline constexpr std::size_t kHandlerBytesMax = 128;  // Lambda's, and so are the next two
 inline constexpr std::size_t kFunctionDescriptionBytesMax = 256;
 inline constexpr std::size_t kRoleBytesMax = 256;
-inline constexpr std::size_t kNameBytesMax = 63;            // A DNS label, for NAME.localhost (RFC 1035).
+inline constexpr std::size_t kNameBytesMax = 64;            // Lambda's.
 inline constexpr std::size_t kEnvironmentBytesMax = 32768;  // Names and values of all variables together.
 inline constexpr std::size_t kCommandBytesMax = 32768;
 inline constexpr std::size_t kManifestBytesMax = 262144;
@@ -65,11 +65,19 @@ struct ResolvedModel {
   bool operator==(const ResolvedModel&) const = default;
 };
 
+// The zip as it was uploaded through Lambda's API, whose CodeSha256 and CodeSize are those of the file.
+struct UploadedZip {
+  std::string sha256;  // lower-case hex; empty: the package came another way
+  std::uint64_t bytes = 0;
+
+  bool operator==(const UploadedZip&) const = default;
+};
+
 // How a function gets its requests: as an HTTP server in its environment, or as a client of the Runtime API there.
 enum class FunctionKind : std::uint8_t { web, event };
 
 struct FunctionConfig {
-  // [A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?, at most kNameBytesMax; unique without regard to case.
+  // [A-Za-z0-9_-]+, at most kNameBytesMax; unique without regard to case.
   std::string name;
   // The argv of a web function, run in /var/task; "${PORT}" inside an argument becomes the port. Empty with an engine.
   std::vector<std::string> command;
@@ -87,7 +95,8 @@ struct FunctionConfig {
   // all environments of the machine share, and lies at /opt/ml/model in each.
   std::string model;
   std::string model_sha256;  // what a single file must be, lower-case hex; empty: not known
-  ResolvedModel resolved;    // never from a manifest
+  ResolvedModel resolved;    // never from a manifest, and so is the next
+  UploadedZip zip;
   // Of llama-server: tokens of one conversation, 0: what the model was trained for, at most kContextDefault.
   std::uint32_t context = 0;
   std::string system_prompt;                  // of conversations that bring none

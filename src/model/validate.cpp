@@ -286,11 +286,16 @@ Status check_function_name(std::string_view name) {
     return invalid_argument("name is " + std::to_string(name.size()) + " characters long; at most " +
                             std::to_string(kNameBytesMax) + " are possible");
   }
-  const auto fits = [](char c) { return is_letter_or_digit(c) || c == '-'; };
-  if (!std::all_of(name.begin(), name.end(), fits) || name.front() == '-' || name.back() == '-') {
-    return invalid_argument("name \"" + shown + "\" is not possible: use letters, digits and -, not - at either end");
-  }
+  const auto fits = [](char c) { return is_letter_or_digit(c) || c == '-' || c == '_'; };
+  if (!std::all_of(name.begin(), name.end(), fits))
+    return invalid_argument("name \"" + shown + "\" is not possible: use letters, digits, - and _");
   return {};
+}
+
+bool is_host_label(std::string_view name) {
+  constexpr std::size_t kLabelBytesMax = 63;
+  return !name.empty() && name.size() <= kLabelBytesMax && name.front() != '-' && name.back() != '-' &&
+         std::all_of(name.begin(), name.end(), [](char c) { return is_letter_or_digit(c) || c == '-'; });
 }
 
 Status validate(const FunctionConfig& config) {

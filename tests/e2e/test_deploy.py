@@ -217,7 +217,7 @@ def test_a_package_without_a_manifest_is_refused(daemon, unchanged):
     refused(put(daemon, zip_of(("folder/thaw.toml", MANIFEST))), "thaw.toml")
 
 
-@pytest.mark.parametrize("name", ["-x", "x-", "a_b", "a.b", "a" * 64, "%20", "%C3%A4", "a%2Fb", "%00", "%FF"])
+@pytest.mark.parametrize("name", ["a.b", "a" * 65, "%20", "%C3%A4", "a%2Fb", "%00", "%FF"])
 def test_bad_names_are_refused(daemon, unchanged, name):
     refused(put(daemon, zip_of(("thaw.toml", b"command = ['x']")), name))
 

@@ -1,0 +1,244 @@
+"""Functions made and changed through Lambda's API, by boto3 and the aws command."""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import subprocess
+import zipfile
+
+import boto3
+import botocore
+import harness
+import pytest
+
+ROLE = "arn:aws:iam::000000000000:role/any"
+HANDLER = """
+import os
+
+def run(event, context):
+    return {"event": event, "word": os.environ.get("WORD"), "here": sorted(os.listdir("/var/task")), "says": "%s"}
+"""
+
+
+def client(daemon):
+    return boto3.client(
+        "lambda",
+        region_name="us-east-1",
+        endpoint_url=daemon.url,
+        aws_access_key_id="any",
+        aws_secret_access_key="thing",
+        config=botocore.config.Config(retries={"max_attempts": 0}),
+    )
+
+
+def zipped(files):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def package(says="first"):
+    return zipped({"app.py": HANDLER % says})
+
+
+def create(amazon, name, **members):
+    code = members.pop("Code", {"ZipFile": package()})
+    given = {"Runtime": "python3.11", "Handler": "app.run", "Role": ROLE, "Code": code, **members}
+    return amazon.create_function(FunctionName=name, **given)
+
+
+def ask(amazon, name, event=None, **members):
+    answer = amazon.invoke(FunctionName=name, Payload=json.dumps(event).encode(), **members)
+    assert "FunctionError" not in answer, answer["Payload"].read()
+    return json.load(answer["Payload"])
+
+
+def refused(call, **members):
+    """The error's code, status and message."""
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        call(**members)
+    response = caught.value.response
+    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Message"]
+
+
+def test_a_function_is_created_invoked_and_deleted(daemon):
+    amazon = client(daemon)
+    code = zipped({"app.py": HANDLER % "first", "thaw.toml": "this is no manifest"})
+    made = create(
+        amazon,
+        "Made_by-1",
+        Code={"ZipFile": code},
+        Description="what it is",
+        Timeout=7,
+        MemorySize=256,
+        Environment={"Variables": {"WORD": "Grüße"}},
+        EphemeralStorage={"Size": 600},
+    )
+    assert made["ResponseMetadata"]["HTTPStatusCode"] == 201
+    assert (made["FunctionName"], made["Runtime"], made["Handler"]) == ("Made_by-1", "python3.11", "app.run")
+    assert made["FunctionArn"].endswith(":function:Made_by-1")
+    assert (made["Timeout"], made["MemorySize"], made["EphemeralStorage"]["Size"]) == (7, 256, 600)
+    assert (made["Role"], made["Description"], made["Version"]) == (ROLE, "what it is", "$LATEST")
+    assert made["Environment"]["Variables"] == {"WORD": "Grüße"}
+    assert made["CodeSize"] == len(code)
+    assert made["CodeSha256"] == base64.b64encode(hashlib.sha256(code).digest()).decode()
+    assert (made["State"], made["LastUpdateStatus"], made["PackageType"]) == ("Active", "Successful", "Zip")
+    assert made["RevisionId"] and made["Architectures"] == ["x86_64"]
+    for waiter in ("function_exists", "function_active_v2", "function_active", "function_updated_v2"):
+        amazon.get_waiter(waiter).wait(FunctionName="Made_by-1")
+
+    seen = ask(amazon, "Made_by-1", {"n": 1})
+    assert seen == {"event": {"n": 1}, "word": "Grüße", "here": ["app.py", "thaw.toml"], "says": "first"}
+
+    assert refused(create, amazon=amazon, name="Made_by-1")[:2] == ("ResourceConflictException", 409)
+    amazon.delete_function(FunctionName="Made_by-1")
+    assert refused(amazon.get_function, FunctionName="Made_by-1")[:2] == ("ResourceNotFoundException", 404)
+
+
+def test_defaults_are_lambdas_and_publish_makes_version_1(daemon):
+    amazon = client(daemon)
+    made = create(amazon, "published", Publish=True, Description="d")
+    assert (made["Version"], made["Timeout"], made["MemorySize"]) == ("1", 3, 128)
+    assert made["FunctionArn"].endswith(":function:published:1")
+    amazon.get_waiter("published_version_active").wait(FunctionName="published", Qualifier="1")
+    assert ask(amazon, "published", Qualifier="1")["says"] == "first"
+
+
+def test_code_and_configuration_change(daemon):
+    amazon = client(daemon)
+    made = create(amazon, "changes")
+    assert ask(amazon, "changes")["says"] == "first"
+    second = package("second")
+    dry = amazon.update_function_code(FunctionName="changes", ZipFile=second, DryRun=True)
+    assert dry["CodeSha256"] != made["CodeSha256"]
+    assert ask(amazon, "changes")["says"] == "first"
+    changed = amazon.update_function_code(FunctionName="changes", ZipFile=second, RevisionId=made["RevisionId"])
+    assert changed["CodeSha256"] == dry["CodeSha256"] and changed["RevisionId"] != made["RevisionId"]
+    amazon.get_waiter("function_updated_v2").wait(FunctionName="changes")
+    assert ask(amazon, "changes")["says"] == "second"
+
+    old = {"FunctionName": "changes", "RevisionId": made["RevisionId"]}
+    assert refused(amazon.update_function_code, ZipFile=second, **old)[:2] == ("PreconditionFailedException", 412)
+    assert refused(amazon.update_function_configuration, **old)[:2] == ("PreconditionFailedException", 412)
+    configured = amazon.update_function_configuration(
+        FunctionName="changes",
+        RevisionId=changed["RevisionId"],
+        Timeout=9,
+        Environment={"Variables": {"WORD": "new"}},
+    )
+    assert (configured["Timeout"], configured["MemorySize"], configured["Handler"]) == (9, 128, "app.run")
+    assert configured["CodeSha256"] == changed["CodeSha256"]
+    assert ask(amazon, "changes")["word"] == "new"
+    published = amazon.update_function_code(FunctionName="changes", ZipFile=package("third"), Publish=True)
+    assert published["Version"] == "1"
+    amazon.update_function_configuration(FunctionName="changes", Environment={"Variables": {}})
+    assert ask(amazon, "changes")["word"] is None
+    assert ask(amazon, "changes", Qualifier="1") == {**ask(amazon, "changes"), "word": "new"}
+    assert refused(amazon.update_function_code, FunctionName="nobody", ZipFile=second)[0] == "ResourceNotFoundException"
+    assert refused(amazon.update_function_configuration, FunctionName="nobody")[0] == "ResourceNotFoundException"
+
+
+def test_what_was_changed_outlives_the_daemon(daemon):
+    amazon = client(daemon)
+    create(amazon, "stays", MemorySize=192)
+    amazon.update_function_code(FunctionName="stays", ZipFile=package("kept"))
+    before = amazon.get_function_configuration(FunctionName="stays")
+    daemon.kill()
+    daemon.start()
+    amazon = client(daemon)
+    after = amazon.get_function_configuration(FunctionName="stays")
+    for answer in (before, after):
+        answer.pop("ResponseMetadata")
+    assert before == after
+    assert ask(amazon, "stays")["says"] == "kept"
+
+
+def test_bad_code_is_refused_in_lambdas_words_and_leaves_nothing(daemon):
+    amazon = client(daemon)
+    before = sorted(path.name for path in (daemon.data / "packages").iterdir())
+    bomb = zipped({"zeros": bytes(262144001)})
+    for code, kind, says in [
+        ({"ZipFile": b"no zip"}, "InvalidParameterValueException", "Could not unzip uploaded file. Please check your"),
+        ({"ZipFile": b""}, "InvalidParameterValueException", "non-empty zip"),
+        ({"ZipFile": package()[:-9]}, "InvalidParameterValueException", "Could not unzip uploaded file"),
+        ({"ZipFile": zipped({"../up": "x"})}, "InvalidParameterValueException", "Could not unzip uploaded file"),
+        ({"ZipFile": bomb}, "InvalidParameterValueException", "Unzipped size must be smaller than 262144000 bytes"),
+        ({"ImageUri": "x"}, "InvalidParameterValueException", "ImageUri"),
+        ({}, "InvalidParameterValueException", "provide a source for function code"),
+    ]:
+        found, status, message = refused(create, amazon=amazon, name="bad", Code=code)
+        assert (found, status) == (kind, 400)
+        assert says in message
+    large = json.dumps({"FunctionName": "bad", "Code": {"ZipFile": "A" * 70167211}})
+    answer = daemon.request("POST", "/2015-03-31/functions", data=large)
+    assert (answer.status_code, answer.headers["x-amzn-ErrorType"]) == (413, "RequestEntityTooLargeException")
+    assert "70167211" in answer.json()["Message"]
+    assert refused(amazon.get_function, FunctionName="bad")[0] == "ResourceNotFoundException"
+    assert sorted(path.name for path in (daemon.data / "packages").iterdir()) == before
+    harness.wait_for(lambda: not list((daemon.data / "uploads").iterdir()), "the uploads to be removed")
+    harness.wait_for(lambda: not list((daemon.data / "staging").iterdir()), "the staging folder to be empty")
+
+
+def test_limits_are_lambdas(daemon):
+    amazon = client(daemon)
+    for members, kind, says in [
+        ({"MemorySize": 64}, "ValidationException", "'memorySize'"),
+        ({"Timeout": 901}, "ValidationException", "'timeout'"),
+        ({"Role": "me"}, "ValidationException", "'role'"),
+        ({"Runtime": "java21"}, "InvalidParameterValueException", "'runtime'"),
+        ({"Environment": {"Variables": {"AWS_REGION": "x"}}}, "InvalidParameterValueException", "AWS_REGION"),
+        ({"Environment": {"Variables": {"BIG": "x" * 4096}}}, "InvalidParameterValueException", "4KB"),
+        ({"Architectures": ["arm64"]}, "InvalidParameterValueException", "arm64"),
+    ]:
+        no_checks = botocore.config.Config(parameter_validation=False)
+        lax = boto3.client(
+            "lambda",
+            region_name="us-east-1",
+            endpoint_url=daemon.url,
+            aws_access_key_id="any",
+            aws_secret_access_key="thing",
+            config=no_checks,
+        )
+        found, status, message = refused(create, amazon=lax, name="limits", **members)
+        assert (found, status) == (kind, 400), message
+        assert says in message
+    assert refused(create, amazon=amazon, name="a b")[:2] == ("ValidationException", 400)
+    assert refused(create, amazon=amazon, name="a" * 65)[:2] == ("ValidationException", 400)
+    create(amazon, "a" * 64)
+    assert ask(amazon, "a" * 64)["says"] == "first"
+
+
+def test_the_aws_command_makes_and_changes_a_function(daemon, tmp_path):
+    (tmp_path / "code.zip").write_bytes(package())
+    variables = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "thing", "AWS_DEFAULT_REGION": "us-east-1"}
+
+    def aws(*words):
+        done = subprocess.run(
+            ["/usr/bin/aws", "lambda", "--endpoint-url", daemon.url, *words],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            timeout=harness.HANG_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    name = ["--function-name", "by-cli"]
+    what = ["--runtime", "python3.11", "--handler", "app.run", "--role", ROLE]
+    made = aws("create-function", *name, *what, "--zip-file", f"fileb://{tmp_path}/code.zip")
+    assert made["State"] == "Active"
+    aws("wait", "function-active-v2", *name)
+    changed = aws("update-function-configuration", *name, "--environment", "Variables={WORD=cli}", "--timeout", "5")
+    assert changed["Environment"]["Variables"] == {"WORD": "cli"}
+    aws("wait", "function-updated-v2", *name)
+    (tmp_path / "code.zip").write_bytes(package("second"))
+    aws("update-function-code", *name, "--zip-file", f"fileb://{tmp_path}/code.zip", "--publish")
+    aws("wait", "published-version-active", *name, "--qualifier", "1")
+    aws("invoke", *name, str(tmp_path / "out.json"))
+    assert json.loads((tmp_path / "out.json").read_text())["says"] == "second"
+    aws("delete-function", *name)
