@@ -1,7 +1,7 @@
 #include "events/event_invoker.h"
 
-#include <cstring>
-
+#include "base/uuid.h"
+#include "invoke/exit.h"
 #include "observe/log_tail.h"
 #include "observe/report.h"
 
@@ -16,39 +16,54 @@ using Clock = std::chrono::steady_clock;
 // START, END and REPORT of one invocation together.
 constexpr std::size_t kLinesBytes = 512;
 
-// What Lambda calls an end of the runtime, behind "RequestId: … Error: ".
-std::string exit_text(const sandbox::ExitInfo& exit) {
-  if (exit.reason == sandbox::ExitReason::out_of_memory) return "Runtime exited with error: signal: killed";
-  if (exit.reason == sandbox::ExitReason::signaled)
-    return std::string("Runtime exited with error: signal: ") + ::strsignal(exit.code);
-  if (exit.code == 0) return "Runtime exited without providing a reason";
-  return "Runtime exited with error: exit status " + std::to_string(exit.code);
+// A trace that nobody samples, where the caller began none ("Tracing header", AWS X-Ray Developer Guide).
+std::string new_trace_id() {
+  std::string hex = random_uuid() + random_uuid();
+  std::erase(hex, '-');
+  char time[9];
+  std::snprintf(time, sizeof(time), "%08x", static_cast<unsigned>(std::time(nullptr)));
+  return "Root=1-" + std::string(time) + "-" + hex.substr(0, 24) + ";Parent=" + hex.substr(24, 16) + ";Sampled=0";
 }
 
-void set_error(EventResult& result, std::string_view type, std::string_view message) {
-  result.function_error = "Unhandled";
-  result.payload = invoke::error_document(type, message);
-}
-
-// One event that has its environment.
+// One event, from its START line to its REPORT line.
 class Run {
  public:
-  Run(http::Loop& loop, const EventRequest& request, pool::Lease lease)
-      : loop_(loop), request_(request), config_(request.record->config), lease_(std::move(lease)) {
+  Run(pool::Pool& pool, http::Loop& loop, const EventRequest& request)
+      : pool_(pool),
+        loop_(loop),
+        request_(request),
+        config_(request.record->config),
+        log_(pool.log_of(*request.record)) {
     if (request.log_tail) tail_ = std::make_shared<observe::LogTail>();
   }
 
   http::Task<EventResult> go(std::string payload) {
-    if (tail_ != nullptr) lease_.copy_output(tail_);
-    std::string lines;
-    lines.reserve(kLinesBytes);
-    observe::append_start(lines, request_.request_id, request_.record->version);
-    log(lines);
-    began_ = Clock::now();
-    EventResult result = co_await answer(std::move(payload));
+    EventResult result;
     result.executed_version = request_.record->version;
+    auto lease = pool_.try_acquire(request_.record);
+    if (!lease) {
+      pool::InitAttempt attempt;
+      auto waited = co_await pool_.acquire(loop_, request_.record, attempt);
+      if (!waited.ok() && waited.error().kind != ErrorKind::function_failed) {
+        result.status = std::move(waited).error();
+        co_return result;
+      }
+      if (waited.ok()) lease = std::move(*waited);
+    }
+    begin();
+    // Where the init has failed it is tried once more, now within the invocation's own time.
+    if (lease) {
+      lease_ = std::move(*lease);
+    } else {
+      co_await try_again(result);
+    }
+    if (lease_.valid()) {
+      if (tail_ != nullptr) lease_.copy_output(tail_);
+      co_await answer(std::move(payload), result);
+    }
     report(result);
     if (tail_ != nullptr) result.log_tail = tail_->text();
+    if (!lease_.valid()) co_return result;
     if (healthy_) {
       lease_.give_back(nullptr);
     } else {
@@ -58,64 +73,110 @@ class Run {
   }
 
  private:
-  http::Task<EventResult> answer(std::string payload) {
+  void begin() {
+    std::string lines;
+    lines.reserve(kLinesBytes);
+    observe::append_start(lines, request_.request_id, request_.record->version);
+    log(lines);
+    began_ = Clock::now();
+    deadline_ = began_ + std::chrono::seconds(config_.timeout_s);
+  }
+
+  http::Task<> try_again(EventResult& result) {
+    tried_again_ = true;
+    pool::InitAttempt attempt;
+    attempt.deadline = deadline_;
+    auto waited = co_await pool_.acquire(loop_, request_.record, attempt);
+    if (waited.ok()) {
+      lease_ = std::move(*waited);
+      co_return;
+    }
+    const Error& error = waited.error();
+    if (error.code == "Sandbox.Timedout" || (error.kind == ErrorKind::overloaded && Clock::now() >= deadline_)) {
+      time_out(result);
+    } else if (error.kind != ErrorKind::function_failed) {
+      result.status = error;
+    } else if (!attempt.error_document.empty()) {
+      error_type_ = error.code;
+      result.function_error = "Unhandled";
+      result.payload = std::move(attempt.error_document);
+    } else {
+      fail(result, error.code, id_prefix() + error.message);
+    }
+  }
+
+  std::string id_prefix() const { return "RequestId: " + request_.request_id + " "; }
+
+  http::Task<> answer(std::string payload, EventResult& result) {
     invoke::Event event{.request_id = request_.request_id,
                         .function_arn = request_.function_arn,
                         .payload = std::move(payload),
                         .client_context = request_.client_context,
                         .cognito_identity = request_.cognito_identity,
-                        .trace_id = request_.trace_id,
-                        .deadline = began_ + std::chrono::seconds(config_.timeout_s)};
+                        .trace_id = request_.trace_id.empty() ? new_trace_id() : request_.trace_id,
+                        .deadline = deadline_};
     // An environment that was lent has answered to its Runtime API before.
     invoke::EventOutcome outcome = co_await lease_.runtime()->invoke(loop_, std::move(event));
-    EventResult result;
     if (outcome.status.ok()) {
       if (outcome.function_error) result.function_error = "Unhandled";
       error_type_ = std::move(outcome.error_type);
       result.payload = std::move(outcome.payload);
-      co_return result;
+      co_return;
     }
     healthy_ = false;
     co_await explain(outcome.status.error(), result);
-    co_return result;
   }
 
   // What became of an event that has no answer.
   http::Task<> explain(const Error& error, EventResult& result) {
     if (error.kind == ErrorKind::function_failed) co_return fail(result, "Runtime.InvalidResponse", error.message);
-    const std::string id = "RequestId: " + request_.request_id + " Error: ";
-    if (error.kind == ErrorKind::timeout) {
-      timed_out_ = true;
-      co_return fail(result, "Sandbox.Timedout",
-                     id + "Task timed out after " + std::to_string(config_.timeout_s) + ".00 seconds");
-    }
+    if (error.kind == ErrorKind::timeout) co_return time_out(result);
     const auto exit = co_await lease_.exit_reason(loop_);
     if (!exit) co_return fail(result, "Runtime.Unknown", "the runtime closed its connection while it had the event");
     if (exit->reason == sandbox::ExitReason::destroyed) {
       result.status = Error{ErrorKind::unavailable, "the function's environment was ended"};
       co_return;
     }
-    const bool out_of_memory = exit->reason == sandbox::ExitReason::out_of_memory;
-    fail(result, out_of_memory ? "Runtime.OutOfMemory" : "Runtime.ExitError", id + exit_text(*exit));
+    fail(result, invoke::exit_type(*exit), id_prefix() + "Error: " + invoke::exit_text(*exit));
   }
 
-  void fail(EventResult& result, const char* type, const std::string& message) {
-    error_type_ = type;
+  void time_out(EventResult& result) {
+    timed_out_ = true;
+    set_error(result, "Sandbox.Timedout",
+              id_prefix() + "Error: Task timed out after " + std::to_string(config_.timeout_s) + ".00 seconds");
+  }
+
+  // What ended the runtime is told in the log too, as the platform's own word.
+  void fail(EventResult& result, const std::string& type, const std::string& message) {
     set_error(result, type, message);
+    take_output(Clock::now());
+    log(message + "\n" + type + "\n");
+  }
+
+  void set_error(EventResult& result, const std::string& type, const std::string& message) {
+    error_type_ = type;
+    result.function_error = "Unhandled";
+    result.payload = invoke::error_document(type, message);
   }
 
   void log(const std::string& lines) {
-    lease_.log().append(lines);
+    log_->append(lines);
     if (tail_ != nullptr) tail_->append(lines);
   }
 
-  void report(const EventResult& result) {
-    const http::TimePoint now = Clock::now();
+  // What the function has printed goes before the lines that follow.
+  void take_output(http::TimePoint now) {
+    if (!lease_.valid()) return;
     if (tail_ != nullptr) {
       lease_.take_output_now();
     } else {
       lease_.take_output(now);
     }
+  }
+
+  void report(const EventResult& result) {
+    const http::TimePoint now = Clock::now();
+    take_output(now);
     std::string lines;
     if (timed_out_)
       lines += request_.request_id + " Task timed out after " + std::to_string(config_.timeout_s) + ".00 seconds\n";
@@ -124,10 +185,11 @@ class Run {
         lines, {.request_id = request_.request_id,
                 .duration = std::chrono::duration_cast<std::chrono::microseconds>(now - began_),
                 .memory_mb = config_.memory_mb,
-                .memory_peak_bytes = lease_.memory_peak_bytes(),
-                .init_duration = lease_.init_duration(),
+                .memory_peak_bytes = lease_.valid() ? lease_.memory_peak_bytes() : 0,
+                // A second try is part of the duration.
+                .init_duration = tried_again_ ? std::nullopt : lease_.init_duration(),
                 .restore_duration = lease_.restore_duration(),
-                .restore_billed = lease_.hook_duration(),
+                .restore_billed = lease_.valid() ? lease_.hook_duration() : std::chrono::microseconds(0),
                 .status = timed_out_                      ? "timeout"
                           : result.function_error.empty() ? ""
                                                           : "error",
@@ -135,14 +197,18 @@ class Run {
     log(lines);
   }
 
+  pool::Pool& pool_;
   http::Loop& loop_;
   const EventRequest& request_;
   const model::FunctionConfig& config_;
-  pool::Lease lease_;
+  const std::shared_ptr<observe::FunctionLog> log_;
+  pool::Lease lease_;                       // empty until there is an environment
   std::shared_ptr<observe::LogTail> tail_;  // where it was asked for
   http::TimePoint began_{};
+  http::TimePoint deadline_{};
   std::string error_type_;
   bool timed_out_ = false;
+  bool tried_again_ = false;
   bool healthy_ = true;
 };
 
@@ -155,22 +221,8 @@ http::Task<EventResult> EventInvoker::run(http::Loop& loop, EventRequest request
     result.status = Error{ErrorKind::unsupported, "it is a web function: it takes no events"};
     co_return result;
   }
-  auto lease = pool_.try_acquire(request.record);
-  if (!lease) {
-    auto waited = co_await pool_.acquire(loop, request.record);
-    if (!waited.ok()) {
-      // An init that failed is the function's own doing.
-      if (waited.error().kind == ErrorKind::function_failed) {
-        set_error(result, waited.error().code, waited.error().message);
-      } else {
-        result.status = std::move(waited).error();
-      }
-      co_return result;
-    }
-    lease = std::move(*waited);
-  }
   std::string payload = std::move(request.payload);
-  Run run(loop, request, *std::move(lease));
+  Run run(pool_, loop, request);
   co_return co_await run.go(std::move(payload));
 }
 

@@ -213,6 +213,10 @@ http::Task<> RuntimeApi::take_init_error(http::Exchange& exchange) {
   if (!body.ok()) co_return co_await refuse(exchange, 400, "InvalidRequest", body.error().message);
   const std::string type = header.empty() ? text_of(*body, "errorType") : header;
   const std::string message = text_of(*body, "errorMessage");
+  if (!type.empty() || !message.empty()) {
+    const std::lock_guard lock(mutex_);
+    init_error_document_ = *body;
+  }
   settle_init(Error{ErrorKind::function_failed, message.empty() ? "the runtime reported an error of its init" : message,
                     type.empty() ? "Runtime.Unknown" : type});
   co_await accept(exchange);
@@ -247,6 +251,11 @@ http::Task<Status> RuntimeApi::ready(http::Loop& loop, http::TimePoint deadline)
     }
     if (known) done(*std::move(known));
   });
+}
+
+std::string RuntimeApi::init_error_document() {
+  const std::lock_guard lock(mutex_);
+  return init_error_document_;
 }
 
 bool RuntimeApi::begin_answer(const std::string& id) {

@@ -37,6 +37,8 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
   // Until the runtime asks for its first event. Errors: function_failed with what it says of its init; timeout;
   // unavailable after end().
   http::Task<Status> ready(http::Loop& loop, http::TimePoint deadline);
+  // What the runtime has said of an init that failed: its JSON; empty when it has said nothing.
+  std::string init_error_document();
   // Hands one event over and waits for what comes of it. Errors: in the outcome.
   http::Task<EventOutcome> invoke(http::Loop& loop, Event event);
   // The environment is over: whoever waits gets `unavailable`.
@@ -75,6 +77,7 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
   std::deque<std::shared_ptr<Work>> offered_;  // events that no call has taken
   std::unordered_map<std::string, std::shared_ptr<Work>> works_;
   std::optional<Status> init_;  // how it went, once that is known
+  std::string init_error_document_;
   std::function<void(Status)> on_init_;
   std::uint64_t next_id_ = 0;
   bool init_error_coming_ = false;

@@ -11,6 +11,8 @@ using Clock = std::chrono::steady_clock;
 
 // An invocation waits this much longer than an init may take, so that one start can serve those that wait for it.
 constexpr std::chrono::seconds kQueueWaitBeyondInit{10};
+// The init's own end is told first.
+constexpr std::chrono::milliseconds kInitEndGrace{100};
 
 FunctionPool::FunctionPool(Pool& pool, std::shared_ptr<const model::FunctionRecord> record,
                            std::shared_ptr<observe::FunctionLog> log, Use use)
@@ -66,14 +68,18 @@ std::optional<Lease> FunctionPool::try_lend() {
   return lease;
 }
 
-Result<std::shared_ptr<Waiter>> FunctionPool::enqueue(std::function<void(Result<Lease>)> complete) {
+Result<std::shared_ptr<Waiter>> FunctionPool::enqueue(std::function<void(Result<Lease>)> complete,
+                                                      std::optional<TimePoint> init_deadline) {
   if (memory_bytes() > pool_.limits_.memory_bytes_max) {
     return Error{ErrorKind::unsupported, "memory_mb is " + std::to_string(config().memory_mb) +
                                              ", but this host admits " +
                                              std::to_string(pool_.limits_.memory_bytes_max >> 20) + " MB in all"};
   }
   auto waiter = std::make_shared<Waiter>();
-  waiter->deadline = Clock::now() + std::chrono::seconds(config().init_timeout_s) + kQueueWaitBeyondInit;
+  waiter->deadline = init_deadline
+                         ? *init_deadline + kInitEndGrace
+                         : Clock::now() + std::chrono::seconds(config().init_timeout_s) + kQueueWaitBeyondInit;
+  waiter->init_deadline = init_deadline;
   waiter->complete = std::move(complete);
   {
     const std::lock_guard lock(mutex_);
@@ -121,13 +127,16 @@ void FunctionPool::pump() {
   }
 }
 
-void FunctionPool::fail_waiters(const Error& error) {
+void FunctionPool::fail_waiters(const Error& error, const std::string& init_error_document) {
   std::deque<std::shared_ptr<Waiter>> failed;
   {
     const std::lock_guard lock(mutex_);
     failed.swap(waiters_);
   }
-  for (const auto& waiter : failed) waiter->complete(error);
+  for (const auto& waiter : failed) {
+    waiter->init_error_document = init_error_document;
+    waiter->complete(error);
+  }
 }
 
 void FunctionPool::give_back(const std::shared_ptr<Environment>& environment,

@@ -12,6 +12,10 @@ namespace thaw::pool {
 struct Waiter {
   http::TimePoint deadline;
   std::function<void(Result<Lease>)> complete;
+  // Of a second try: how far an init that is begun for it may go. Cleared when one is.
+  std::optional<http::TimePoint> init_deadline;
+  // Set before complete() where the runtime has said what failed.
+  std::string init_error_document;
 };
 
 class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
@@ -27,7 +31,8 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   // A lease when one is free now.
   std::optional<Lease> try_lend();
   // Puts the waiter into the queue and starts what is needed. Errors: overloaded when the queue is full.
-  Result<std::shared_ptr<Waiter>> enqueue(std::function<void(Result<Lease>)> complete);
+  Result<std::shared_ptr<Waiter>> enqueue(std::function<void(Result<Lease>)> complete,
+                                          std::optional<http::TimePoint> init_deadline);
   // True when it was still waiting; its completion then never runs.
   bool cancel(const std::shared_ptr<Waiter>& waiter);
 
@@ -88,7 +93,7 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   // With mutex_ held by `lock`, which it releases: hands out what is free, then completes the waiters.
   void lend_to_waiters(std::unique_lock<std::mutex> lock);
   void end_unused_locked();
-  void fail_waiters(const Error& error);
+  void fail_waiters(const Error& error, const std::string& init_error_document = {});
   void forget(const std::shared_ptr<Environment>& environment);
   std::size_t starts_wanted_locked() const;
   bool start_one();
@@ -115,7 +120,12 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   void on_ready(const std::shared_ptr<Environment>& environment, std::unique_ptr<http::ClientConnection> connection);
   void on_start_failed(const std::shared_ptr<Environment>& environment, Error error);
   void destroy_locked(const std::shared_ptr<Environment>& environment);
+  bool takes_events() const { return config().kind == model::FunctionKind::event; }
+  // When an init that is not ready has failed.
+  http::TimePoint init_deadline(const Environment& environment) const;
+  void report_init(const Environment& environment, const Error& error);
   Error init_error(const sandbox::ExitInfo& exit) const;
+  Error event_start_error(const Error& error) const;
   Error start_error(const Error& error) const;
   const std::string& program() const;
 

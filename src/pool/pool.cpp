@@ -86,15 +86,21 @@ std::optional<Lease> Pool::try_acquire(const std::shared_ptr<const model::Functi
 }
 
 http::Task<Result<Lease>> Pool::acquire(http::Exchange& exchange, std::shared_ptr<const model::FunctionRecord> record) {
-  return acquire(exchange.loop(), &exchange, std::move(record));
+  InitAttempt attempt;
+  co_return co_await acquire(exchange.loop(), &exchange, std::move(record), attempt);
 }
 
-http::Task<Result<Lease>> Pool::acquire(http::Loop& loop, std::shared_ptr<const model::FunctionRecord> record) {
-  return acquire(loop, nullptr, std::move(record));
+http::Task<Result<Lease>> Pool::acquire(http::Loop& loop, std::shared_ptr<const model::FunctionRecord> record,
+                                        InitAttempt& attempt) {
+  return acquire(loop, nullptr, std::move(record), attempt);
+}
+
+std::shared_ptr<observe::FunctionLog> Pool::log_of(const model::FunctionRecord& record) {
+  return logs_.of(record.config.name);
 }
 
 http::Task<Result<Lease>> Pool::acquire(http::Loop& loop, http::Exchange* exchange,
-                                        std::shared_ptr<const model::FunctionRecord> record) {
+                                        std::shared_ptr<const model::FunctionRecord> record, InitAttempt& attempt) {
   if (stopping_) co_return Error{ErrorKind::unavailable, "Thaw is shutting down"};
   const std::shared_ptr<FunctionPool> functions = pool_of(record);
   if (functions == nullptr) co_return Error{ErrorKind::not_found, "the function or version was deleted meanwhile"};
@@ -112,7 +118,7 @@ http::Task<Result<Lease>> Pool::acquire(http::Loop& loop, http::Exchange* exchan
         std::move (*resume)();
       });
     };
-    auto queued = functions->enqueue(complete);
+    auto queued = functions->enqueue(complete, attempt.deadline);
     if (!queued.ok()) {
       complete(std::move(queued).error());
       return;
@@ -128,6 +134,7 @@ http::Task<Result<Lease>> Pool::acquire(http::Loop& loop, http::Exchange* exchan
   co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<http::Executor>, void()>(initiate,
                                                                                                    http::use_task);
   if (exchange != nullptr) exchange->set_on_client_gone({});
+  if (waiter != nullptr) attempt.error_document = std::move(waiter->init_error_document);
   co_return std::move(**outcome);
 }
 

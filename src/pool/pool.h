@@ -92,6 +92,8 @@ struct Environment {
   std::chrono::microseconds init_took{0};
   std::chrono::microseconds hook_took{0};  // of init_took, when it was restored: the after-restore hook's part
   bool restored = false;                   // or being restored; set before it starts
+  // Set before it starts: its init is an invocation's second try, and ends with that invocation's time.
+  std::optional<std::chrono::steady_clock::time_point> init_deadline;
   // Set: it belongs to the making of a snapshot, which hears here that it has started; it is lent to nobody.
   std::function<void(Status)> apart;
   std::shared_ptr<const void> package_hold;
@@ -116,6 +118,14 @@ struct Environment {
   std::vector<std::unique_ptr<http::ClientConnection>> connections;  // idle ones
   std::shared_ptr<invoke::RuntimeApi> runtime;                       // of an event function, once it is started
   std::optional<sandbox::ExitInfo> exit;
+};
+
+// What an invocation of an event function knows of the inits that were made for it.
+struct InitAttempt {
+  // Set: the second try, an init within the invocation's own time. Neither it nor the wait for it goes on beyond this.
+  std::optional<http::TimePoint> deadline;
+  // What the runtime has said of an init that failed, JSON; empty when it has said nothing.
+  std::string error_document;
 };
 
 // A borrowed environment. Dropped without a word it destroys the environment; give_back() returns it.
@@ -213,12 +223,15 @@ class Pool {
   // A lease when one is free now; nothing is started.
   std::optional<Lease> try_acquire(const std::shared_ptr<const model::FunctionRecord>& record);
   // An environment for one invocation. Errors: overloaded when the queue is full or nothing became free in time;
-  // function_failed when its init failed (code Init.*); unavailable while stopping; unsupported when it can never fit;
-  // not_found when it was deleted meanwhile.
+  // function_failed when its init failed (code Init.*, or Lambda's name for it where the function takes events);
+  // unavailable while stopping; unsupported when it can never fit; not_found when it was deleted meanwhile.
   // on_client_gone of the exchange is used while waiting.
   http::Task<Result<Lease>> acquire(http::Exchange& exchange, std::shared_ptr<const model::FunctionRecord> record);
-  // The same for whoever waits without a client.
-  http::Task<Result<Lease>> acquire(http::Loop& loop, std::shared_ptr<const model::FunctionRecord> record);
+  // The same for an event, whose invocation goes on without its client. Reads and writes attempt.
+  http::Task<Result<Lease>> acquire(http::Loop& loop, std::shared_ptr<const model::FunctionRecord> record,
+                                    InitAttempt& attempt);
+  // Where the function's lines go.
+  std::shared_ptr<observe::FunctionLog> log_of(const model::FunctionRecord& record);
 
   // Brings the record's model into memory, so that the first start need not wait for it. Returns at once.
   void fetch_ahead(const std::shared_ptr<const model::FunctionRecord>& record);
@@ -242,7 +255,7 @@ class Pool {
   friend class SnapshotMaker;
 
   http::Task<Result<Lease>> acquire(http::Loop& loop, http::Exchange* exchange,
-                                    std::shared_ptr<const model::FunctionRecord> record);
+                                    std::shared_ptr<const model::FunctionRecord> record, InitAttempt& attempt);
   // nullptr when the version does not exist any more.
   std::shared_ptr<FunctionPool> pool_of(const std::shared_ptr<const model::FunctionRecord>& record);
   // Environments of a version apart from those that serve it, for the making of its snapshot.

@@ -27,9 +27,12 @@ constexpr auto kRetryAfterMax = std::chrono::milliseconds(1h);
 // Lambda's StateReasonCode for an init that failed.
 const char* reason_code(const MakingFailure& failure) {
   if (failure.stage != MakingStage::init) return "FunctionError";
-  if (failure.error.code == "Init.TimedOut") return "FunctionError.InitTimeout";
-  if (failure.error.code == "Init.ExecFailed") return "FunctionError.InvalidEntryPoint";
-  if (failure.error.code == "Init.OutOfMemory" || failure.error.kind == ErrorKind::unsupported)
+  if (failure.error.code == "Init.TimedOut" || failure.error.code == "Sandbox.Timedout")
+    return "FunctionError.InitTimeout";
+  if (failure.error.code == "Init.ExecFailed" || failure.error.code == "Runtime.InvalidEntrypoint")
+    return "FunctionError.InvalidEntryPoint";
+  if (failure.error.code == "Init.OutOfMemory" || failure.error.code == "Runtime.OutOfMemory" ||
+      failure.error.kind == ErrorKind::unsupported)
     return "FunctionError.InitResourceExhausted";
   return "FunctionError.RuntimeInitError";
 }

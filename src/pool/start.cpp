@@ -1,14 +1,19 @@
 // How an environment comes to be: a turn and memory for it, its package, the spawner, then readiness.
 
+#include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <cctype>
+#include <cerrno>
+#include <cstring>
 
 #include "base/log.h"
 #include "base/sys.h"
 #include "http/awaited.h"
+#include "invoke/exit.h"
 #include "pool/function_pool.h"
 #include "pool/start_command.h"
 
@@ -54,6 +59,9 @@ bool FunctionPool::start_one() {
     const std::lock_guard lock(mutex_);
     environments_.push_back(environment);
     ++starting_;
+    const auto second_try =
+        std::find_if(waiters_.begin(), waiters_.end(), [](const auto& waiter) { return waiter->init_deadline; });
+    if (second_try != waiters_.end()) environment->init_deadline = std::exchange((*second_try)->init_deadline, {});
   }
   post_start(environment);
   return true;
@@ -112,6 +120,7 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
     }
   }
   environment->restored = spec.image.valid();
+  if (takes_events() && !environment->restored) log_->append("INIT_START Runtime Version: " + config().runtime + "\n");
   if (environment->restored && !environment->apart) {
     log_->append("RESTORE_START Runtime Version: " + pool_.maker_->runtime() + "\tVersion: " + record_->version + "\n");
   }
@@ -131,7 +140,7 @@ void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<s
     log::error("environment_start_failed function={} version={} id={} error={}", config().name, record_->version,
                environment->id, started.error().message);
     forget(environment);
-    if (started.error().kind == ErrorKind::function_failed)
+    if (started.error().kind == ErrorKind::function_failed && !takes_events())
       log_->append(started.error().message + ": " + program() + "\n");
     on_start_failed(environment, start_error(started.error()));
     return;
@@ -168,6 +177,7 @@ const std::string& FunctionPool::program() const {
 }
 
 Error FunctionPool::start_error(const Error& error) const {
+  if (takes_events() && error.kind == ErrorKind::function_failed) return event_start_error(error);
   if (error.code == "Function.ExecFailed") {
     return {ErrorKind::function_failed,
             "the function's command cannot be run: " + program() +
@@ -180,6 +190,21 @@ Error FunctionPool::start_error(const Error& error) const {
   }
   const ErrorKind kind = error.kind == ErrorKind::unavailable ? ErrorKind::unavailable : ErrorKind::internal;
   return {kind, "the environment could not be started; the daemon's log says why", "Init.StartFailed"};
+}
+
+// As Lambda words it; "RequestId: …" goes before it.
+Error FunctionPool::event_start_error(const Error& error) const {
+  if (error.code == "Function.OutOfMemory") return init_error({.reason = sandbox::ExitReason::out_of_memory});
+  if (error.code != "Function.ExecFailed")
+    return {ErrorKind::function_failed, "Error: " + error.message, "Runtime.ExitError"};
+  const std::string bootstrap = runtime_command(config().runtime).front();
+  std::string why = error.message.substr(error.message.rfind(": ") + 2);
+  if (why == ::strerror(ENOENT)) {
+    return {ErrorKind::function_failed, "Error: Couldn't find valid bootstrap(s): [" + bootstrap + "]",
+            "Runtime.InvalidEntrypoint"};
+  }
+  if (!why.empty()) why[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(why[0])));
+  return {ErrorKind::function_failed, "Error: fork/exec " + bootstrap + ": " + why, "Runtime.InvalidEntrypoint"};
 }
 
 // The environment never came to be: the spawner will report no exit for it.
@@ -252,13 +277,17 @@ http::Task<Status> FunctionPool::await_runtime(std::shared_ptr<Environment> envi
   co_return Error{
       ErrorKind::function_failed,
       "the runtime asked for no event within init_timeout_s (" + std::to_string(config().init_timeout_s) + " s)",
-      "Init.TimedOut"};
+      "Sandbox.Timedout"};
+}
+
+TimePoint FunctionPool::init_deadline(const Environment& environment) const {
+  return environment.init_deadline.value_or(environment.started_at + std::chrono::seconds(config().init_timeout_s));
 }
 
 // Asks the readiness path until it answers below 500. The connection that did may be used on.
 http::Task<Status> FunctionPool::poll_readiness(std::shared_ptr<Environment> environment, http::Loop& loop,
                                                 std::unique_ptr<http::ClientConnection>& connection) {
-  const TimePoint deadline = environment->started_at + std::chrono::seconds(config().init_timeout_s);
+  const TimePoint deadline = init_deadline(*environment);
   if (config().kind == model::FunctionKind::event) co_return co_await await_runtime(environment, loop, deadline);
   // No connection outlives the freeze that follows the making of a snapshot.
   const std::string request = "GET " + config().readiness_path +
@@ -360,21 +389,39 @@ void FunctionPool::on_start_failed(const std::shared_ptr<Environment>& environme
     // A function whose init fails would fail the same way in the environments that are still starting.
     hopeless = error.kind == ErrorKind::function_failed ? !ready : !others;
   }
-  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - environment->started_at);
-  char line[160];
-  std::snprintf(line, sizeof(line), "INIT_REPORT Init Duration: %.2f ms\tPhase: init\tStatus: %s\tError Type: %s\n",
-                static_cast<double>(took.count()) / 1000.0, error.code == "Init.TimedOut" ? "timeout" : "error",
-                error.code.c_str());
-  log_->append(line);
+  report_init(*environment, error);
   log::warn("environment_init_failed function={} version={} id={} code={}", config().name, record_->version,
             environment->id, error.code);
   --pool_.starting_;
-  if (hopeless) fail_waiters(error);
+  if (hopeless) {
+    std::shared_ptr<invoke::RuntimeApi> runtime;
+    {
+      const std::lock_guard lock(mutex_);
+      runtime = environment->runtime;
+    }
+    fail_waiters(error, runtime != nullptr ? runtime->init_error_document() : std::string());
+  }
   pump();
   pool_.pump_starved();
 }
 
+void FunctionPool::report_init(const Environment& environment, const Error& error) {
+  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - environment.started_at);
+  const bool timed_out = error.code == "Init.TimedOut" || error.code == "Sandbox.Timedout";
+  char line[96];
+  std::snprintf(line, sizeof(line), "INIT_REPORT Init Duration: %.2f ms\tPhase: %s\tStatus: %s",
+                static_cast<double>(took.count()) / 1000.0, environment.init_deadline ? "invoke" : "init",
+                timed_out ? "timeout" : "error");
+  // Of a runtime's own choice: any text.
+  std::string type = error.code;
+  std::replace_if(
+      type.begin(), type.end(), [](unsigned char c) { return c < 0x20; }, ' ');
+  log_->append(line + (timed_out && takes_events() ? "" : "\tError Type: " + type) + "\n");
+}
+
 Error FunctionPool::init_error(const sandbox::ExitInfo& exit) const {
+  if (takes_events() && exit.reason != sandbox::ExitReason::destroyed)
+    return {ErrorKind::function_failed, "Error: " + invoke::exit_text(exit), invoke::exit_type(exit)};
   switch (exit.reason) {
     case sandbox::ExitReason::out_of_memory:
       return {ErrorKind::function_failed,

@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 #include <map>
 #include <thread>
 
+#include "base/uuid.h"
 #include "invoke/runtime_api.h"
 #include "model/manifest.h"
 
@@ -87,6 +89,50 @@ std::vector<std::string> llama_command(const model::FunctionConfig& config, cons
   return argv;
 }
 
+using Variables = std::map<std::string, std::string>;
+
+// "YYYY/MM/DD/[VERSION]" and 32 hexadecimal digits: each environment has a stream of its own.
+std::string log_stream_name(const std::string& version) {
+  const std::time_t now = std::time(nullptr);
+  std::tm date{};
+  ::gmtime_r(&now, &date);
+  char day[16];
+  std::strftime(day, sizeof(day), "%Y/%m/%d", &date);
+  std::string unique = random_uuid();
+  std::erase(unique, '-');
+  return std::string(day) + "/[" + version + "]" + unique;
+}
+
+// What the function's own variables may replace ("Defined runtime environment variables", AWS Lambda Developer Guide).
+void set_event_defaults(const model::FunctionConfig& config, Variables& variables) {
+  variables["PATH"] = "/usr/local/bin:/usr/bin:/bin:/opt/bin";
+  variables["LD_LIBRARY_PATH"] = "/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib";
+  variables["TZ"] = ":UTC";
+  variables["AWS_XRAY_CONTEXT_MISSING"] = "LOG_ERROR";
+  if (config.runtime.starts_with(model::kRuntimePython)) variables["PYTHONPATH"] = "/var/runtime/python";
+  if (config.runtime.starts_with(model::kRuntimeNode)) {
+    const std::string major = config.runtime.substr(0, config.runtime.find('.'));  // "nodejs20"
+    variables["NODE_PATH"] = "/opt/nodejs/" + std::string("node") + major.substr(model::kRuntimeNode.size()) +
+                             "/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules";
+  }
+}
+
+// What it may not: the reserved ones.
+void set_event_variables(const model::FunctionRecord& record, Variables& variables) {
+  const model::FunctionConfig& config = record.config;
+  variables["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:" + std::to_string(invoke::kRuntimeApiPort);
+  variables["_HANDLER"] = config.handler;
+  variables["LAMBDA_TASK_ROOT"] = "/var/task";
+  variables["LAMBDA_RUNTIME_DIR"] = "/var/runtime";
+  if (!config.runtime.empty()) variables["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + config.runtime;
+  variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = model::kRegion;
+  variables["AWS_LAMBDA_LOG_GROUP_NAME"] = "/aws/lambda/" + config.name;
+  variables["AWS_LAMBDA_LOG_STREAM_NAME"] = log_stream_name(record.version);
+  if (config.concurrency > 1) variables["AWS_LAMBDA_MAX_CONCURRENCY"] = std::to_string(config.concurrency);
+}
+
+}  // namespace
+
 // A managed runtime runs on the interpreter of its version, or on the machine's own where that one is not installed.
 std::vector<std::string> runtime_command(const std::string& runtime) {
   if (runtime.starts_with(model::kRuntimePython)) {
@@ -96,8 +142,6 @@ std::vector<std::string> runtime_command(const std::string& runtime) {
   if (runtime.starts_with(model::kRuntimeNode)) return {"node", "/var/runtime/node/bootstrap.mjs"};
   return {"/var/task/bootstrap"};
 }
-
-}  // namespace
 
 sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const char* initialization_type) {
   const model::FunctionConfig& config = record.config;
@@ -128,18 +172,12 @@ sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const c
       // A Python that writes to a pipe keeps its lines back, and a frozen one for ever.
       {"PYTHONUNBUFFERED", "1"},
   };
+  const bool takes_events = config.kind == model::FunctionKind::event;
+  if (takes_events) set_event_defaults(config, variables);
   for (const auto& [name, value] : config.environment) variables[name] = value;
-  if (config.kind == model::FunctionKind::event) {
+  if (takes_events) {
     spec.runtime_api_port = invoke::kRuntimeApiPort;
-    variables["AWS_LAMBDA_RUNTIME_API"] = "127.0.0.1:" + std::to_string(invoke::kRuntimeApiPort);
-    variables["_HANDLER"] = config.handler;
-    variables["LAMBDA_TASK_ROOT"] = "/var/task";
-    variables["LAMBDA_RUNTIME_DIR"] = "/var/runtime";
-    if (!config.runtime.empty()) variables["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + config.runtime;
-    variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = model::kRegion;
-    variables["AWS_LAMBDA_LOG_GROUP_NAME"] = "/aws/lambda/" + config.name;
-    variables["TZ"] = ":UTC";
-    if (config.concurrency > 1) variables["AWS_LAMBDA_MAX_CONCURRENCY"] = std::to_string(config.concurrency);
+    set_event_variables(record, variables);
   } else {
     variables["PORT"] = port;
   }

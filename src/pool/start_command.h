@@ -1,6 +1,9 @@
 // What a function's process is started with: its argv, its environment variables, its bounds.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "model/function.h"
 #include "sandbox/sandbox.h"
 
@@ -13,5 +16,8 @@ inline constexpr char kInitializationSnapStart[] = "snap-start";
 
 // Everything of the spec that follows from the record; id, sockets and descriptors are the caller's.
 sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const char* initialization_type);
+
+// What runs an event function's runtime ("python3.12", "provided.al2023").
+std::vector<std::string> runtime_command(const std::string& runtime);
 
 }  // namespace thaw::pool

@@ -104,8 +104,8 @@ def test_a_runtime_that_breaks_the_protocol_gets_errors_and_harms_nobody(daemon)
     "init, error_type, message",
     [
         ("error", "Runtime.ImportModuleError", "no such module"),
-        ("exit", "Init.Exited", "status 3"),
-        ("hang", "Init.TimedOut", "init_timeout_s (1 s)"),
+        ("exit", "Runtime.ExitError", "Error: Runtime exited with error: exit status 3"),
+        ("hang", "Sandbox.Timedout", "Error: Task timed out after 2.00 seconds"),
     ],
 )
 def test_an_init_that_fails_is_an_error_of_the_function(daemon, init, error_type, message):
