@@ -18,8 +18,9 @@ class EventRequests {
   EventRequests(events::EventInvoker& invoker, observe::FunctionLogs& logs) : invoker_(invoker), logs_(logs) {}
 
   // A function that fails, or whose response is no HTTP answer, is answered 502 {"Message": "Internal Server Error"},
-  // as Lambda does; the function's log says why. Errors are for the caller to answer: invalid_argument and too_large
-  // for the request, the event invoker's, and a client that is gone. route: its views live through the call.
+  // as Lambda does; the function's log says why. A path that does not begin with the function's stage is answered 403.
+  // Errors are for the caller to answer: invalid_argument and too_large for the request, the event invoker's, and a
+  // client that is gone. route: its views live through the call.
   http::Task<Status> answer(http::Exchange& exchange, const Route& route,
                             std::shared_ptr<const model::FunctionRecord> record, std::string request_id);
 

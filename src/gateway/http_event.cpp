@@ -3,18 +3,14 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <ctime>
-#include <optional>
 
 #include "base/base64.h"
+#include "model/function.h"
 
 namespace thaw::gateway {
 namespace {
 
 namespace json = boost::json;
-
-constexpr std::size_t kDepthMax = 500;  // of nested objects and arrays, as in events
-constexpr int kStatusMin = 200;
-constexpr int kStatusMax = 599;
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
@@ -119,11 +115,12 @@ std::int64_t epoch_ms(std::chrono::system_clock::time_point at) {
 std::string_view protocol_of(const http::RequestHead& head) { return head.http_1_0 ? "HTTP/1.0" : "HTTP/1.1"; }
 
 bool is_text(const HttpCall& call) {
-  const std::string type = lowered(call.head.fields.find("content-type"));
-  const bool says_text = type.starts_with("text/") || type.find("json") != std::string::npos ||
-                         type.find("xml") != std::string::npos || type.find("javascript") != std::string::npos;
   // What is compressed is no text, whatever it becomes.
-  return says_text && !call.head.fields.has("content-encoding") && http::is_utf8(call.body);
+  if (call.head.fields.has("content-encoding") || !http::is_utf8(call.body)) return false;
+  if (call.format == PayloadFormat::v1) return true;
+  const std::string type = lowered(call.head.fields.find("content-type"));
+  return type.starts_with("text/") || type.find("json") != std::string::npos || type.find("xml") != std::string::npos ||
+         type.find("javascript") != std::string::npos;
 }
 
 json::object context_of(const HttpCall& call, std::string_view path) {
@@ -140,112 +137,114 @@ json::object context_of(const HttpCall& call, std::string_view path) {
           {"time", log_time(call.at)}, {"timeEpoch", epoch_ms(call.at)}};
 }
 
-// ---- The response
+using Pairs = std::vector<std::pair<std::string, std::string>>;
 
-Error malformed(std::string_view what) {
-  return {ErrorKind::function_failed, "the response is no HTTP answer: " + std::string(what)};
-}
-
-bool is_field_name(std::string_view name) {
-  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
-  const auto fits = [&](char c) {
-    const char l = lower(c);
-    return (l >= 'a' && l <= 'z') || (c >= '0' && c <= '9') || kMarks.find(c) != std::string_view::npos;
-  };
-  return !name.empty() && std::all_of(name.begin(), name.end(), fits);
-}
-
-bool is_field_value(std::string_view value) {
-  return std::none_of(value.begin(), value.end(), [](char c) { return (c >= 0 && c < ' ' && c != '\t') || c == 0x7f; });
-}
-
-// The server frames the answer and dates it.
-bool is_servers(std::string_view name) {
-  return http::is_hop_by_hop(name) || http::iequals(name, "content-length") || http::iequals(name, "date");
-}
-
-// Strings, and what frameworks write without quotes.
-std::optional<std::string> scalar(const json::value& value) {
-  if (value.is_string()) return std::string(value.get_string());
-  if (value.is_number() || value.is_bool()) return json::serialize(value);
-  return std::nullopt;
-}
-
-Result<int> status_of(const json::value& value) {
-  std::int64_t status = 0;
-  if (value.is_int64()) {
-    status = value.get_int64();
-  } else if (value.is_string()) {
-    const std::string_view text = value.get_string();
-    const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
-    if (text.size() == 3 && std::all_of(text.begin(), text.end(), is_digit)) status = std::stoi(std::string(text));
+void put_body(const HttpCall& call, json::object& event) {
+  const bool encoded = !call.body.empty() && !is_text(call);
+  if (encoded) {
+    event["body"] = base64_encoded(call.body);
+  } else if (!call.body.empty()) {
+    event["body"] = call.body;
   }
-  if (status < kStatusMin || status > kStatusMax) return malformed("statusCode must be a whole number from 200 to 599");
-  return static_cast<int>(status);
+  event["isBase64Encoded"] = encoded;
 }
 
-Status add_field(HttpAnswer& answer, std::string_view name, const json::value& value) {
-  const auto text = scalar(value);
-  if (!text) return malformed("a header must be a string, a number or a boolean");
-  if (!is_field_name(name) || !is_field_value(*text))
-    return malformed("a header's name or value holds characters that are not possible there");
-  if (is_servers(name)) return {};
-  if (http::iequals(name, "content-type")) {
-    answer.content_type = *text;
-  } else {
-    answer.fields.emplace_back(name, *text);
+json::object event_v2(const HttpCall& call, std::string_view path, std::string_view query, const Pairs& pairs) {
+  json::object parameters;
+  for (const auto& [name, value] : pairs) append_joined(parameters, utf8(name), utf8(value));
+  json::object event{{"version", "2.0"}, {"routeKey", "$default"}, {"rawPath", path}, {"rawQueryString", query}};
+  json::array cookies = cookies_of(call.head.fields);
+  if (!cookies.empty()) event["cookies"] = std::move(cookies);
+  event["headers"] = headers_of(call);
+  if (!parameters.empty()) event["queryStringParameters"] = std::move(parameters);
+  event["requestContext"] = context_of(call, path);
+  put_body(call, event);
+  return event;
+}
+
+// ---- Format 1.0
+
+// Each name with its last value, and with all of them; null where there are none, as API Gateway writes it.
+struct Values {
+  json::object last;
+  json::object all;
+
+  void add(std::string_view name, std::string_view value) {
+    last[name] = value;
+    json::value& list = all[name];
+    if (!list.is_array()) list.emplace_array();
+    list.get_array().emplace_back(value);
   }
-  return {};
-}
-
-// An object member that may be missing or null.
-const json::value* member(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value == nullptr || value->is_null() ? nullptr : value;
-}
-
-Status read_multi_value_headers(const json::value& value, HttpAnswer& answer) {
-  if (!value.is_object()) return malformed("multiValueHeaders must be an object");
-  for (const auto& [name, items] : value.get_object()) {
-    if (!items.is_array()) return malformed("multiValueHeaders must hold arrays");
-    std::erase_if(answer.fields, [&](const auto& field) { return http::iequals(field.first, name); });
-    for (const json::value& item : items.get_array()) RETURN_IF_ERROR(add_field(answer, name, item));
+  void put(json::object& event, const char* last_key, const char* all_key) && {
+    const bool none = last.empty();
+    event[last_key] = none ? json::value() : json::value(std::move(last));
+    event[all_key] = none ? json::value() : json::value(std::move(all));
   }
-  return {};
-}
+};
 
-Status read_fields(const json::object& response, HttpAnswer& answer) {
-  if (const json::value* headers = member(response, "headers")) {
-    if (!headers->is_object()) return malformed("headers must be an object");
-    for (const auto& [name, value] : headers->get_object()) RETURN_IF_ERROR(add_field(answer, name, value));
-  }
-  if (const json::value* headers = member(response, "multiValueHeaders"))
-    RETURN_IF_ERROR(read_multi_value_headers(*headers, answer));
-  if (const json::value* cookies = member(response, "cookies")) {
-    if (!cookies->is_array()) return malformed("cookies must be an array");
-    for (const json::value& cookie : cookies->get_array()) {
-      if (!cookie.is_string()) return malformed("cookies must hold strings");
-      RETURN_IF_ERROR(add_field(answer, "Set-Cookie", cookie));
+// Names as they were sent; that of a field that comes twice is its first.
+Values headers_v1(const HttpCall& call) {
+  Values values;
+  for (const http::Field& field : call.head.fields) {
+    if (http::is_hop_by_hop(field.name) || is_set_by_thaw(field.name)) continue;
+    std::string name = utf8(field.name);
+    for (const auto& before : values.last) {
+      if (http::iequals(before.key(), name)) name = before.key();
     }
+    values.add(name, utf8(field.value));
   }
-  return {};
+  const std::string_view before = call.head.fields.find("x-forwarded-for");
+  values.add("X-Forwarded-For", utf8(before) + (before.empty() ? "" : ", ") + std::string(call.source_ip));
+  if (!call.head.fields.has("x-forwarded-proto")) values.add("X-Forwarded-Proto", "http");
+  if (!call.head.fields.has("x-forwarded-port")) values.add("X-Forwarded-Port", utf8(port_of(call)));
+  if (!call.prefix.empty()) values.add("X-Forwarded-Prefix", call.prefix);
+  return values;
 }
 
-Status read_body(const json::object& response, HttpAnswer& answer) {
-  const json::value* encoded = member(response, "isBase64Encoded");
-  if (encoded != nullptr && !encoded->is_bool()) return malformed("isBase64Encoded must be a boolean");
-  const json::value* body = member(response, "body");
-  if (body == nullptr) return {};
-  if (!body->is_string()) return malformed("body must be a string");
-  const std::string_view text = body->get_string();
-  if (encoded == nullptr || !encoded->get_bool()) {
-    answer.body = text;
-    return {};
-  }
-  auto bytes = base64_decoded(text);
-  if (!bytes) return malformed("body is not base64");
-  answer.body = *std::move(bytes);
-  return {};
+json::object context_v1(const HttpCall& call, std::string_view path, std::string_view resource) {
+  const std::string domain = utf8(host_of(call));
+  json::object identity;
+  for (const char* key :
+       {"accessKey", "accountId", "caller", "cognitoAuthenticationProvider", "cognitoAuthenticationType",
+        "cognitoIdentityId", "cognitoIdentityPoolId", "principalOrgId", "user", "userArn"})
+    identity[key] = nullptr;
+  identity["sourceIp"] = call.source_ip;
+  identity["userAgent"] = utf8(call.head.fields.find("user-agent"));
+  std::string whole_path = call.stage.empty() ? "" : "/" + std::string(call.stage);
+  whole_path += path;
+  return {{"accountId", model::kAccount},
+          {"apiId", call.function_name},
+          {"domainName", domain},
+          {"domainPrefix", domain.substr(0, domain.find('.'))},
+          {"extendedRequestId", call.request_id},
+          {"httpMethod", call.head.method},
+          {"identity", std::move(identity)},
+          {"path", whole_path},
+          {"protocol", protocol_of(call.head)},
+          {"requestId", call.request_id},
+          {"requestTime", log_time(call.at)},
+          {"requestTimeEpoch", epoch_ms(call.at)},
+          {"resourceId", resource},
+          {"resourcePath", resource},
+          {"stage", call.stage.empty() ? std::string_view("$default") : call.stage}};
+}
+
+json::object event_v1(const HttpCall& call, std::string_view path, const Pairs& pairs) {
+  // The root is a resource of its own: {proxy+} stands for at least one segment.
+  const std::string_view resource = path == "/" ? "/" : "/{proxy+}";
+  json::object event{{"resource", resource}, {"path", path}, {"httpMethod", call.head.method}};
+  // Of the two kinds of APIs only those with a default stage say the version.
+  if (call.stage.empty()) event["version"] = "1.0";
+  headers_v1(call).put(event, "headers", "multiValueHeaders");
+  Values parameters;
+  for (const auto& [name, value] : pairs) parameters.add(utf8(name), utf8(value));
+  std::move(parameters).put(event, "queryStringParameters", "multiValueQueryStringParameters");
+  event["pathParameters"] = path == "/" ? json::value() : json::value(json::object{{"proxy", path.substr(1)}});
+  event["stageVariables"] = nullptr;
+  event["requestContext"] = context_v1(call, path, resource);
+  event["body"] = nullptr;
+  put_body(call, event);
+  return event;
 }
 
 }  // namespace
@@ -256,40 +255,8 @@ Result<std::string> http_event(const HttpCall& call) {
   const std::string_view query =
       question == std::string_view::npos ? std::string_view() : call.target.substr(question + 1);
   ASSIGN_OR_RETURN(const auto pairs, http::parse_query(query));
-  json::object parameters;
-  for (const auto& [name, value] : pairs) append_joined(parameters, utf8(name), utf8(value));
-  json::object event{{"version", "2.0"}, {"routeKey", "$default"}, {"rawPath", path}, {"rawQueryString", query}};
-  json::array cookies = cookies_of(call.head.fields);
-  if (!cookies.empty()) event["cookies"] = std::move(cookies);
-  event["headers"] = headers_of(call);
-  if (!parameters.empty()) event["queryStringParameters"] = std::move(parameters);
-  event["requestContext"] = context_of(call, path);
-  const bool encoded = !call.body.empty() && !is_text(call);
-  if (encoded) {
-    event["body"] = base64_encoded(call.body);
-  } else if (!call.body.empty()) {
-    event["body"] = call.body;
-  }
-  event["isBase64Encoded"] = encoded;
-  return json::serialize(event);
-}
-
-Result<HttpAnswer> http_answer(std::string payload) {
-  json::parse_options options;
-  options.max_depth = kDepthMax;
-  json::error_code failed;
-  const json::value response = json::parse(payload, failed, {}, options);
-  if (failed) return malformed("it is no JSON");
-  HttpAnswer answer;
-  if (!response.is_object() || !response.get_object().contains("statusCode")) {
-    answer.body = std::move(payload);
-    return answer;
-  }
-  const json::object& object = response.get_object();
-  ASSIGN_OR_RETURN(answer.status, status_of(object.at("statusCode")));
-  RETURN_IF_ERROR(read_fields(object, answer));
-  RETURN_IF_ERROR(read_body(object, answer));
-  return answer;
+  return json::serialize(call.format == PayloadFormat::v1 ? event_v1(call, path, pairs)
+                                                          : event_v2(call, path, query, pairs));
 }
 
 }  // namespace thaw::gateway

@@ -8,8 +8,11 @@
 #include <string_view>
 
 #include "base/base64.h"
+#include "gateway/http_answer.h"
 
 namespace {
+
+using thaw::gateway::PayloadFormat;
 
 void require(bool truth) {
   if (!truth) std::abort();
@@ -17,7 +20,7 @@ void require(bool truth) {
 
 bool is_one_line(std::string_view text) { return text.find_first_of(std::string_view("\r\n\0", 3)) == text.npos; }
 
-void check_event(std::string_view input) {
+void check_event(std::string_view input, PayloadFormat format) {
   thaw::http::RequestHead head;
   head.method = "POST";
   std::string_view target;
@@ -34,9 +37,12 @@ void check_event(std::string_view input) {
     }
   }
   if (target.empty() || target.front() != '/' || !thaw::http::is_utf8(target)) return;
+  const bool old = format == PayloadFormat::v1;
   const auto event = thaw::gateway::http_event({.head = head,
                                                 .target = target,
                                                 .prefix = {},
+                                                .format = format,
+                                                .stage = old ? "prod" : "",
                                                 .body = input,
                                                 .source_ip = "127.0.0.1",
                                                 .function_name = "f",
@@ -45,7 +51,7 @@ void check_event(std::string_view input) {
   if (!event.ok()) return;
   const boost::json::value value = boost::json::parse(*event);
   require(thaw::http::is_utf8(*event));
-  require(std::string_view(value.at("rawPath").get_string()) == target.substr(0, target.find('?')));
+  require(std::string_view(value.at(old ? "path" : "rawPath").get_string()) == target.substr(0, target.find('?')));
   if (input.empty()) return;
   const std::string_view body = value.at("body").get_string();
   if (value.at("isBase64Encoded").get_bool()) {
@@ -55,8 +61,8 @@ void check_event(std::string_view input) {
   }
 }
 
-void check_answer(std::string_view input) {
-  const auto answer = thaw::gateway::http_answer(std::string(input));
+void check_answer(std::string_view input, PayloadFormat format) {
+  const auto answer = thaw::gateway::http_answer(std::string(input), format);
   if (!answer.ok()) return;
   require(answer->status >= 200 && answer->status <= 599);
   require(is_one_line(answer->content_type));
@@ -67,7 +73,9 @@ void check_answer(std::string_view input) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
-  check_event(input);
-  check_answer(input);
+  for (const PayloadFormat format : {PayloadFormat::v1, PayloadFormat::v2}) {
+    check_event(input, format);
+    check_answer(input, format);
+  }
   return 0;
 }

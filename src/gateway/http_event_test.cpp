@@ -19,6 +19,8 @@ struct Request {
   std::vector<http::Field> fields;
   std::string_view body;
   std::string_view prefix;
+  PayloadFormat format = PayloadFormat::v2;
+  std::string_view stage;
 };
 
 Result<std::string> event_text(const Request& request) {
@@ -28,6 +30,8 @@ Result<std::string> event_text(const Request& request) {
   return http_event({.head = head,
                      .target = request.target,
                      .prefix = request.prefix,
+                     .format = request.format,
+                     .stage = request.stage,
                      .body = request.body,
                      .source_ip = "192.0.2.7",
                      .function_name = "greet",
@@ -119,72 +123,47 @@ TEST(HttpEvent, AQueryThatCannotBeDecodedIsRefused) {
   EXPECT_EQ(event_text({.target = "/?a=%zz"}).error().kind, ErrorKind::invalid_argument);
 }
 
-HttpAnswer answer_of(std::string_view payload) {
-  auto answer = http_answer(std::string(payload));
-  EXPECT_TRUE(answer.ok()) << answer.error().message;
-  return *std::move(answer);
+TEST(HttpEvent, IsPayloadFormat1) {
+  const json::object event = event_of({.method = "POST",
+                                       .target = "/my/p%C3%A4th?a=1&a=2&b=x+y",
+                                       .fields = {{"Host", "greet.localhost:8080"},
+                                                  {"User-Agent", "curl/7"},
+                                                  {"Accept", "a"},
+                                                  {"ACCEPT", "b"},
+                                                  {"Cookie", "one=1"}},
+                                       .body = "a=b",
+                                       .format = PayloadFormat::v1,
+                                       .stage = "prod"});
+  EXPECT_EQ(json::value(event), parsed(R"({
+      "resource": "/{proxy+}", "path": "/my/p%C3%A4th", "httpMethod": "POST",
+      "headers": {"Host": "greet.localhost:8080", "User-Agent": "curl/7", "Accept": "b", "Cookie": "one=1",
+                  "X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "http", "X-Forwarded-Port": "8080"},
+      "multiValueHeaders": {"Host": ["greet.localhost:8080"], "User-Agent": ["curl/7"], "Accept": ["a", "b"],
+                            "Cookie": ["one=1"], "X-Forwarded-For": ["192.0.2.7"], "X-Forwarded-Proto": ["http"],
+                            "X-Forwarded-Port": ["8080"]},
+      "queryStringParameters": {"a": "2", "b": "x y"},
+      "multiValueQueryStringParameters": {"a": ["1", "2"], "b": ["x y"]},
+      "pathParameters": {"proxy": "my/p%C3%A4th"}, "stageVariables": null,
+      "requestContext": {"accountId": "000000000000", "apiId": "greet", "domainName": "greet.localhost",
+                         "domainPrefix": "greet", "extendedRequestId": "id-1", "httpMethod": "POST",
+                         "identity": {"accessKey": null, "accountId": null, "caller": null,
+                                      "cognitoAuthenticationProvider": null, "cognitoAuthenticationType": null,
+                                      "cognitoIdentityId": null, "cognitoIdentityPoolId": null, "principalOrgId": null,
+                                      "user": null, "userArn": null, "sourceIp": "192.0.2.7", "userAgent": "curl/7"},
+                         "path": "/prod/my/p%C3%A4th", "protocol": "HTTP/1.1", "requestId": "id-1",
+                         "requestTime": "04/Mar/2020:19:03:58 +0000", "requestTimeEpoch": 1583348638390,
+                         "resourceId": "/{proxy+}", "resourcePath": "/{proxy+}", "stage": "prod"},
+      "body": "a=b", "isBase64Encoded": false})"));
 }
 
-TEST(HttpAnswer, HasStatusHeadersCookiesAndBody) {
-  const HttpAnswer answer = answer_of(R"({"statusCode": 201, "headers": {"Content-Type": "text/plain", "X-N": 7,
-      "X-T": true, "content-length": "99", "Transfer-Encoding": "chunked"}, "cookies": ["a=1", "b=2; Secure"],
-      "body": "hällo", "isBase64Encoded": false})");
-  EXPECT_EQ(answer.status, 201);
-  EXPECT_EQ(answer.content_type, "text/plain");
-  EXPECT_THAT(answer.fields, ElementsAre(Pair("X-N", "7"), Pair("X-T", "true"), Pair("Set-Cookie", "a=1"),
-                                         Pair("Set-Cookie", "b=2; Secure")));
-  EXPECT_EQ(answer.body, "hällo");
-}
-
-TEST(HttpAnswer, MultiValueHeadersReplaceHeadersOfTheSameName) {
-  const HttpAnswer answer = answer_of(
-      R"({"statusCode": "404", "headers": {"x-a": "old", "x-b": "b"}, "multiValueHeaders": {"X-A": ["1", "2"]}})");
-  EXPECT_EQ(answer.status, 404);
-  EXPECT_THAT(answer.fields, ElementsAre(Pair("x-b", "b"), Pair("X-A", "1"), Pair("X-A", "2")));
-  EXPECT_EQ(answer.body, "");
-}
-
-TEST(HttpAnswer, WithoutAStatusCodeItIsTheWholeBody) {
-  for (const char* payload : {"\"Hello, world!\"", "{ \"message\": \"hi\" }", "[1,2]", "null", "7"}) {
-    const HttpAnswer answer = answer_of(payload);
-    EXPECT_EQ(answer.status, 200);
-    EXPECT_EQ(answer.content_type, "application/json");
-    EXPECT_EQ(answer.body, payload);
-  }
-}
-
-TEST(HttpAnswer, ABodyInBase64IsBytes) {
-  EXPECT_EQ(answer_of(R"({"statusCode": 200, "body": "AP8=", "isBase64Encoded": true})").body,
-            std::string_view("\0\xff", 2));
-}
-
-TEST(HttpAnswer, WhatIsNoneIsRefusedByName) {
-  const std::pair<const char*, const char*> kNone[] = {
-      {"", "JSON"},
-      {"{", "JSON"},
-      {R"({"statusCode": 99})", "statusCode"},
-      {R"({"statusCode": 600})", "statusCode"},
-      {R"({"statusCode": null})", "statusCode"},
-      {R"({"statusCode": "2xx"})", "statusCode"},
-      {R"({"statusCode": 200, "headers": []})", "headers"},
-      {R"({"statusCode": 200, "headers": {"a": {}}})", "header"},
-      {R"({"statusCode": 200, "headers": {"a b": "c"}})", "header"},
-      {R"({"statusCode": 200, "headers": {"a": "b\r\nc: d"}})", "header"},
-      {R"({"statusCode": 200, "headers": {"content-type": "b\nc"}})", "header"},
-      {R"({"statusCode": 200, "multiValueHeaders": {"a": "b"}})", "multiValueHeaders"},
-      {R"({"statusCode": 200, "cookies": ["a\r\nb"]})", "header"},
-      {R"({"statusCode": 200, "cookies": [1]})", "cookies"},
-      {R"({"statusCode": 200, "body": {}})", "body"},
-      {R"({"statusCode": 200, "body": "!", "isBase64Encoded": true})", "base64"},
-      {R"({"statusCode": 200, "body": "", "isBase64Encoded": 1})", "isBase64Encoded"},
-  };
-  for (const auto& [payload, what] : kNone) {
-    const auto answer = http_answer(payload);
-    ASSERT_FALSE(answer.ok()) << payload;
-    EXPECT_EQ(answer.error().kind, ErrorKind::function_failed);
-    EXPECT_THAT(answer.error().message, HasSubstr(what));
-  }
-  EXPECT_FALSE(http_answer(std::string(100000, '[')).ok());
+TEST(HttpEvent, TheRootInFormat1HasNoProxyAndNoStageIsTheDefaultOne) {
+  const json::object event = event_of({.format = PayloadFormat::v1});
+  EXPECT_EQ(event.at("resource"), "/");
+  EXPECT_EQ(event.at("version"), "1.0");
+  for (const char* key : {"pathParameters", "queryStringParameters", "multiValueQueryStringParameters", "body"})
+    EXPECT_TRUE(event.at(key).is_null()) << key;
+  EXPECT_EQ(event.at("requestContext").at("stage"), "$default");
+  EXPECT_EQ(event.at("requestContext").at("path"), "/");
 }
 
 }  // namespace

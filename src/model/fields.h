@@ -39,6 +39,8 @@ struct TextField {
 inline constexpr std::array kTextFields{
     TextField{"runtime", &FunctionConfig::runtime, kRuntimeBytesMax},
     TextField{"handler", &FunctionConfig::handler, kHandlerBytesMax},
+    TextField{"http_payload", &FunctionConfig::http_payload, kHttpPayloadBytesMax},
+    TextField{"http_stage", &FunctionConfig::http_stage, kHttpStageBytesMax},
     TextField{"description", &FunctionConfig::description, kFunctionDescriptionBytesMax},
     TextField{"role", &FunctionConfig::role, kRoleBytesMax},
 };

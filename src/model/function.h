@@ -24,6 +24,8 @@ inline constexpr std::uint32_t kQueueMax = 10000;
 inline constexpr std::uint32_t kEventInitTimeoutSeconds = 10;  // Lambda's, for event functions
 inline constexpr std::size_t kRuntimeBytesMax = 64;
 inline constexpr std::size_t kHandlerBytesMax = 128;  // Lambda's, and so are the next two
+inline constexpr std::size_t kHttpPayloadBytesMax = 3;
+inline constexpr std::size_t kHttpStageBytesMax = 128;  // API Gateway's
 inline constexpr std::size_t kFunctionDescriptionBytesMax = 256;
 inline constexpr std::size_t kRoleBytesMax = 256;
 inline constexpr std::size_t kNameBytesMax = 64;            // Lambda's.
@@ -87,6 +89,10 @@ struct FunctionConfig {
   std::string runtime;
   // Of an event function: "file.function" for the managed runtimes, else what bootstrap makes of it.
   std::string handler;
+  // Of an event function that is sent HTTP requests: "1.0" or "2.0", API Gateway's payload formats; empty: "2.0".
+  std::string http_payload;
+  // Of payload format 1.0: the first segment of every path, as an API's URL has its stage. Empty: there is none.
+  std::string http_stage;
   std::string description;  // Lambda's Description; a published version has its record's own
   std::string role;         // Lambda's Role: kept and given back, nothing more
   // "", "thaw-onnx" or "llama-server": a ready-made web function. The package of a thaw-onnx is the model's folder.

@@ -380,8 +380,9 @@ TEST(Config, ModelRoundTrip) {
 }
 
 TEST(EventFunction, RuntimeMakesOneAndItIsStored) {
-  auto config = read_manifest(
-      {.manifest = "runtime = \"python3.11\"\nhandler = \"app.handler\"\ndescription = \"says hello\"\n"});
+  auto config =
+      read_manifest({.manifest = "runtime = \"python3.11\"\nhandler = \"app.handler\"\ndescription = \"says hello\"\n"
+                                 "http_payload = \"1.0\"\nhttp_stage = \"prod\"\n"});
   ASSERT_TRUE(config.ok()) << config.error().message;
   EXPECT_EQ(config->kind, FunctionKind::event);
   EXPECT_EQ(config->init_timeout_s, kEventInitTimeoutSeconds);
@@ -408,6 +409,11 @@ TEST(EventFunction, WhatDoesNotFitIsNamed) {
   names("kind = \"event\"", "runtime");
   names("kind = \"queue\"\ncommand = \"x\"", "kinds are web and event");
   names("command = \"x\"\nhandler = \"a.b\"", "handler belongs to event functions");
+  const std::string event = "runtime = \"python3.11\"\nhandler = \"a.b\"\n";
+  names("command = \"x\"\nhttp_payload = \"1.0\"", "http_payload belongs to event functions");
+  names(event + "http_payload = \"3.0\"", "\"1.0\" or \"2.0\"");
+  names(event + "http_stage = \"prod\"", "http_stage belongs to http_payload");
+  names(event + "http_payload = \"1.0\"\nhttp_stage = \"a/b\"", "http_stage must hold");
   names("runtime = \"provided.al2023\"\nsnapshot = true", "snapshot belongs to web functions");
   names("runtime = \"provided.al2023\"\n[[warm_up]]\npath = \"/\"", "warm_up belongs to web functions");
   names("runtime = \"provided.al2023\"\nrole = \"" + std::string(257, 'r') + "\"", "at most 256");

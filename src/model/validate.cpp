@@ -266,6 +266,22 @@ Status check_texts(const FunctionConfig& config) {
   return {};
 }
 
+Status check_http(const FunctionConfig& config) {
+  if (config.http_payload.empty() && config.http_stage.empty()) return {};
+  if (config.kind != FunctionKind::event) {
+    return invalid_argument(std::string(config.http_payload.empty() ? "http_stage" : "http_payload") +
+                            " belongs to event functions: web functions get their requests as they are");
+  }
+  if (!config.http_payload.empty() && config.http_payload != "1.0" && config.http_payload != "2.0")
+    return invalid_argument("http_payload = \"" + config.http_payload + "\" is not possible: it is \"1.0\" or \"2.0\"");
+  if (!config.http_stage.empty() && config.http_payload != "1.0")
+    return invalid_argument("http_stage belongs to http_payload = \"1.0\"");
+  const auto fits = [](char c) { return is_letter_or_digit(c) || c == '-' || c == '_'; };
+  if (!std::all_of(config.http_stage.begin(), config.http_stage.end(), fits))
+    return invalid_argument("http_stage must hold letters, digits, - and _ alone, like prod");
+  return {};
+}
+
 Status check_hooks(const FunctionConfig& config) {
   if (!config.before_snapshot_path.empty())
     RETURN_IF_ERROR(check_path("before_snapshot_path", config.before_snapshot_path));
@@ -302,6 +318,7 @@ Status validate(const FunctionConfig& config) {
   if (!config.name.empty()) RETURN_IF_ERROR(check_function_name(config.name));
   RETURN_IF_ERROR(check_kind(config));
   RETURN_IF_ERROR(check_texts(config));
+  RETURN_IF_ERROR(check_http(config));
   if (!config.command.empty()) RETURN_IF_ERROR(check_command(config.command));
   RETURN_IF_ERROR(check_engine(config));
   RETURN_IF_ERROR(check_model(config));

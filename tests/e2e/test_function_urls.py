@@ -1,10 +1,15 @@
 """HTTP requests to event functions: events as Lambda's function URLs send them, and the answers."""
 
 import json
+import shutil
+import subprocess
+import sys
 
+import harness
 import pytest
 
 PAYLOAD_MAX = 6291556
+MANGUM = "mangum==0.22.0"
 
 
 @pytest.fixture
@@ -131,3 +136,48 @@ def test_head_has_no_body_and_bad_queries_are_refused(function):
     assert int(answer.headers["Content-Length"]) > 0
     assert function.get("/?a=%00").status_code == 400
     assert json.loads(function.get("/?a=%25").text)["queryStringParameters"] == {"a": "%"}
+
+
+def test_a_request_is_an_event_of_payload_format_1_where_the_manifest_says_so(deploy):
+    function = deploy("http_events", http_payload='"1.0"', http_stage="prod")
+    event = function.request("POST", "/prod/a/b?x=1&x=2", data=b"a=b", headers={"X-Some": "Thing"}).json()
+    assert (event["resource"], event["path"], event["httpMethod"]) == ("/{proxy+}", "/a/b", "POST")
+    assert event["requestContext"]["path"] == "/prod/a/b" and event["requestContext"]["stage"] == "prod"
+    assert event["multiValueQueryStringParameters"] == {"x": ["1", "2"]}
+    assert event["multiValueHeaders"]["X-Some"] == ["Thing"]
+    assert (event["body"], event["isBase64Encoded"]) == ("a=b", False)
+    assert function.get("/prod").json()["path"] == "/"
+    for path in ("/", "/production/a", "/a/prod"):
+        answer = function.get(path)
+        assert (answer.status_code, answer.json()) == (403, {"message": "Forbidden"})
+    answer = function.request("POST", "/prod/respond", json="no status")
+    assert (answer.status_code, answer.json()) == (502, {"message": "Internal Server Error"})
+
+
+@pytest.fixture(scope="module")
+def fastapi(shared_daemon, tmp_path_factory):
+    """FastAPI behind Mangum, which pip fetches; the machine has FastAPI."""
+    package = tmp_path_factory.mktemp("fastapi") / "app"
+    shutil.copytree(harness.FUNCTIONS / "fastapi_mangum", package)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    fetched = subprocess.run([*pip, "--target", package, MANGUM], capture_output=True, text=True, check=False)
+    if fetched.returncode != 0:
+        pytest.skip(f"pip could not fetch {MANGUM}: {fetched.stderr.strip()[-300:]}")
+    function = shared_daemon.deploy(package, "fastapi-mangum")
+    yield function
+    function.delete()
+
+
+def test_fastapi_behind_mangum_answers_at_its_stage(fastapi):
+    assert fastapi.get("/prod/").json() == {"message": "hello world"}
+    question = {"question": "What is the color of my car now?", "context": "My car used to be blue but I painted red"}
+    assert fastapi.get("/prod/question", params=question).json() == {"answer": "red", "question": question["question"]}
+    assert fastapi.get("/prod/question").status_code == 422
+    assert fastapi.get("/prod/nothing").json() == {"detail": "Not Found"}
+    shouted = fastapi.request("POST", "/prod/shout", json={"text": "grüße"})
+    assert (shouted.status_code, shouted.json()) == (201, {"text": "GRÜSSE"})
+    assert fastapi.request("POST", "/prod/bytes", data=b"\x00\x01\xff").content == b"\xff\x01\x00"
+    assert "/prod/openapi.json" in fastapi.get("/prod/docs").text
+    assert fastapi.get("/prod/openapi.json").json()["info"]["title"] == "Question answering"
+    answer = fastapi.get("/prod/cookies", headers={"Cookie": "mine=3"})
+    assert answer.json() == {"mine": "3"} and dict(answer.cookies) == {"first": "1", "second": "2"}
