@@ -1,7 +1,11 @@
 #include "events/event_invoker.h"
 
+#include <boost/asio/co_spawn.hpp>
+#include <exception>
+
 #include "base/uuid.h"
 #include "invoke/exit.h"
+#include "invoke/response_stream.h"
 #include "observe/log_tail.h"
 #include "observe/report.h"
 
@@ -37,7 +41,8 @@ class Run {
     if (request.log_tail) tail_ = std::make_shared<observe::LogTail>();
   }
 
-  http::Task<EventResult> go(std::string payload) {
+  // stream: where a streamed response goes; nullptr gathers it.
+  http::Task<EventResult> go(std::string payload, std::shared_ptr<invoke::ResponseStream> stream) {
     EventResult result;
     result.executed_version = request_.record->version;
     auto lease = pool_.try_acquire(request_.record);
@@ -59,7 +64,7 @@ class Run {
     }
     if (lease_.valid()) {
       if (tail_ != nullptr) lease_.copy_output(tail_);
-      co_await answer(std::move(payload), result);
+      co_await answer(std::move(payload), std::move(stream), result);
     }
     report(result);
     if (tail_ != nullptr) result.log_tail = tail_->text();
@@ -107,14 +112,15 @@ class Run {
 
   std::string id_prefix() const { return "RequestId: " + request_.request_id + " "; }
 
-  http::Task<> answer(std::string payload, EventResult& result) {
+  http::Task<> answer(std::string payload, std::shared_ptr<invoke::ResponseStream> stream, EventResult& result) {
     invoke::Event event{.request_id = request_.request_id,
                         .function_arn = request_.function_arn,
                         .payload = std::move(payload),
                         .client_context = request_.client_context,
                         .cognito_identity = request_.cognito_identity,
                         .trace_id = request_.trace_id.empty() ? new_trace_id() : request_.trace_id,
-                        .deadline = deadline_};
+                        .deadline = deadline_,
+                        .stream = std::move(stream)};
     // An environment that was lent has answered to its Runtime API before.
     invoke::EventOutcome outcome = co_await lease_.runtime()->invoke(loop_, std::move(event));
     if (outcome.status.ok()) {
@@ -132,7 +138,11 @@ class Run {
     if (error.kind == ErrorKind::function_failed) co_return fail(result, "Runtime.InvalidResponse", error.message);
     if (error.kind == ErrorKind::timeout) co_return time_out(result);
     const auto exit = co_await lease_.exit_reason(loop_);
-    if (!exit) co_return fail(result, "Runtime.Unknown", "the runtime closed its connection while it had the event");
+    if (!exit) {
+      const bool named = !error.code.empty();
+      co_return fail(result, named ? error.code : "Runtime.Unknown",
+                     named ? error.message : "the runtime closed its connection while it had the event");
+    }
     if (exit->reason == sandbox::ExitReason::destroyed) {
       result.status = Error{ErrorKind::unavailable, "the function's environment was ended"};
       co_return;
@@ -212,6 +222,41 @@ class Run {
   bool healthy_ = true;
 };
 
+// Hands pieces to the sink until the stream is closed. Whether there were any.
+http::Task<bool> take(http::Loop& loop, invoke::ResponseStream& stream, ResponseSink& sink) {
+  bool began = false;
+  bool taking = true;
+  for (;;) {
+    auto piece = co_await stream.next(loop);
+    if (!piece) co_return began;
+    began = true;
+    if (!taking) continue;
+    Status taken;
+    if (piece->content_type) {
+      taken = co_await sink.begin(*piece->content_type);
+    } else {
+      taken = co_await sink.write(piece->bytes);
+    }
+    taking = taken.ok();
+    if (!taking) stream.abandon();
+  }
+}
+
+// The run and the taking of its response, both at once on the one loop.
+http::Task<EventResult> go_streamed(http::Loop& loop, Run& run, std::string payload, ResponseSink& sink) {
+  const auto stream = std::make_shared<invoke::ResponseStream>();
+  const auto result = std::make_shared<EventResult>();
+  result->status = internal_error("the invocation ended without a result");
+  boost::asio::co_spawn(loop.executor(), run.go(std::move(payload), stream),
+                        [stream, result](const std::exception_ptr& thrown, EventResult came) {
+                          if (thrown == nullptr) *result = std::move(came);
+                          stream->close();
+                        });
+  const bool began = co_await take(loop, *stream, sink);
+  result->streamed = began;
+  co_return std::move(*result);
+}
+
 }  // namespace
 
 http::Task<EventResult> EventInvoker::run(http::Loop& loop, EventRequest request) {
@@ -223,7 +268,8 @@ http::Task<EventResult> EventInvoker::run(http::Loop& loop, EventRequest request
   }
   std::string payload = std::move(request.payload);
   Run run(pool_, loop, request);
-  co_return co_await run.go(std::move(payload));
+  if (request.sink != nullptr) co_return co_await go_streamed(loop, run, std::move(payload), *request.sink);
+  co_return co_await run.go(std::move(payload), nullptr);
 }
 
 }  // namespace thaw::events

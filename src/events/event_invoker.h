@@ -14,6 +14,20 @@
 
 namespace thaw::events {
 
+// Takes a streamed response while it comes. Called on the loop of run(), one call at a time. An error, such as that of
+// a client that has gone, ends the taking and not the function: what follows is dropped.
+class ResponseSink {
+ public:
+  virtual ~ResponseSink() = default;
+  // Before the first piece, once the runtime has begun its response. content_type is what the runtime says:
+  // application/vnd.awslambda.http-integration-response where the first bytes are a prelude. Not called for a response
+  // that comes whole.
+  virtual http::Task<Status> begin(std::string_view content_type) = 0;
+  // The pieces are the sink's to cut anew: they need not be those that the handler wrote. Until it returns the runtime
+  // may send some 256 KiB ahead, and then waits.
+  virtual http::Task<Status> write(std::string_view piece) = 0;
+};
+
 struct EventRequest {
   std::shared_ptr<const model::FunctionRecord> record;
   std::string request_id;
@@ -23,6 +37,8 @@ struct EventRequest {
   std::string cognito_identity;
   std::string trace_id;
   bool log_tail = false;  // asks for EventResult::log_tail
+  // Borrowed until run() returns. Without it a streamed response is gathered, as one that comes whole.
+  ResponseSink* sink = nullptr;
 };
 
 struct EventResult {
@@ -33,9 +49,11 @@ struct EventResult {
   // runtime's own, or made for a timeout ("Sandbox.Timedout"), an end ("Runtime.ExitError"), an init that failed.
   std::string function_error;
   std::string payload;
+  // The response went to the sink, from begin() on; the payload is empty, or that of an error that came in its midst.
+  bool streamed = false;
   std::string executed_version;
   // START, what the function printed, END, REPORT: their last observe::kLogTailBytesMax bytes, where they were asked
-  // for. Empty where no environment took the event.
+  // for.
   std::string log_tail;
 };
 
@@ -44,7 +62,8 @@ class EventInvoker {
  public:
   explicit EventInvoker(pool::Pool& pool) : pool_(pool) {}
 
-  // An invocation goes on when its client goes away, as Lambda's do.
+  // An invocation goes on when its client goes away, as Lambda's do. The environment is given back when the runtime has
+  // sent its response, however long the sink takes for the rest of it.
   http::Task<EventResult> run(http::Loop& loop, EventRequest request);
 
  private:

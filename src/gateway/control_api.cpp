@@ -24,6 +24,8 @@ constexpr std::size_t kTailBytesDefault = 64 << 10;
 constexpr unsigned kFollowersMax = 64;
 constexpr std::chrono::milliseconds kFollowEvery{200};
 constexpr std::string_view kFunctions = "/2015-03-31/functions";
+constexpr std::string_view kStreamFunctions = "/2021-11-15/functions/";
+constexpr std::string_view kStreamInvocations = "/response-streaming-invocations";
 constexpr std::string_view kThawFunctions = "/thaw/v1/functions/";
 
 // The qualifier of NAME?Qualifier=… or of Lambda's partial name NAME:QUALIFIER, which loses it. One that is there but
@@ -101,6 +103,16 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
   }
   if (SettingsApi::is_path(path)) co_return co_await settings_.handle(exchange, path, *query);
   if (models_ != nullptr && ModelsApi::is_path(path)) co_return co_await models_->handle(exchange, path, *query);
+  if (path.starts_with(kStreamFunctions) && path.ends_with(kStreamInvocations)) {
+    if (method != "POST") co_return no_method();
+    path.remove_prefix(kStreamFunctions.size());
+    auto name = http::percent_decode(path.substr(0, path.size() - kStreamInvocations.size()));
+    if (!name.ok()) co_return name.error();
+    if (!http::is_utf8(*name)) co_return invalid_argument("the function's name is not UTF-8");
+    const auto qualifier = take_qualifier(*name, *query);
+    if (!qualifier.ok()) co_return qualifier.error();
+    co_return co_await invoke_streamed(exchange, *name, *qualifier);
+  }
   const bool own = path.substr(0, kThawFunctions.size()) == kThawFunctions;
   if (own || path.substr(0, kFunctions.size() + 1) == std::string(kFunctions) + "/") {
     path.remove_prefix(own ? kThawFunctions.size() : kFunctions.size() + 1);

@@ -79,7 +79,9 @@ class ControlApi {
   // qualifier: as function_configuration's.
   boost::json::object configuration(const model::FunctionRecord& record, std::string_view qualifier) const;
 
-  // Of invoke_api.cpp.
+  // Of invoke_api.cpp. What both invocations have in common: everything but the type, read and checked.
+  http::Task<Result<events::EventRequest>> read_invocation(http::Exchange& exchange, const std::string& name,
+                                                           const std::string& qualifier);
   http::Task<Status> invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
 
   // Of functions_api.cpp.
@@ -98,6 +100,9 @@ class ControlApi {
   http::Task<Status> update_configuration(http::Exchange& exchange, const std::string& name);
   // The change itself, a version of it where that is asked for, and the answer.
   http::Task<Status> finish_change(http::Exchange& exchange, const control::Catalog::Change& change, bool publish);
+
+  // Of invoke_stream_api.cpp.
+  http::Task<Status> invoke_streamed(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
 
   // Of versions_api.cpp. rest: the path behind the function's name.
   http::Task<Status> dispatch_versions(http::Exchange& exchange, const std::string& name, std::string_view rest,

@@ -59,26 +59,27 @@ Result<std::string> client_context(std::string_view encoded) {
 
 }  // namespace
 
-http::Task<Status> ControlApi::invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier) {
-  const http::RequestHead& head = exchange.request();
-  const std::string type(head.fields.find("x-amz-invocation-type"));
-  if (!type.empty() && type != "RequestResponse" && type != "DryRun") {
-    const bool event = type == "Event";
-    co_return invalid_argument(event ? "X-Amz-Invocation-Type Event is not supported: events are not queued"
-                                     : "X-Amz-Invocation-Type must be RequestResponse or DryRun");
-  }
-  auto context = client_context(head.fields.find("x-amz-client-context"));
+http::Task<Result<events::EventRequest>> ControlApi::read_invocation(http::Exchange& exchange, const std::string& name,
+                                                                     const std::string& qualifier) {
+  const http::Fields& fields = exchange.request().fields;
+  auto context = client_context(fields.find("x-amz-client-context"));
   if (!context.ok()) co_return context.error();
-  const auto log_tail = wants_log_tail(head.fields.find("x-amz-log-type"));
+  const auto log_tail = wants_log_tail(fields.find("x-amz-log-type"));
   if (!log_tail.ok()) co_return log_tail.error();
-  const std::string trace_id(head.fields.find("x-amzn-trace-id"));
+  events::EventRequest request;
+  request.request_id = random_uuid();
+  request.client_context = std::move(*context);
+  request.trace_id = fields.find("x-amzn-trace-id");
+  request.log_tail = *log_tail;
   // A weighted alias shares invocations out as it does requests.
-  const auto record = catalog_.find({name, qualifier}, draw_weight());
-  if (record == nullptr) co_return Error{ErrorKind::not_found, "Function not found: " + function_arn(name, qualifier)};
-  if (record->config.kind != model::FunctionKind::event) {
+  request.record = catalog_.find({name, qualifier}, draw_weight());
+  if (request.record == nullptr)
+    co_return Error{ErrorKind::not_found, "Function not found: " + function_arn(name, qualifier)};
+  if (request.record->config.kind != model::FunctionKind::event) {
     co_return invalid_argument("function " + name + " is a web function: it answers HTTP at /fn/" + name +
                                "/, and takes no events");
   }
+  request.function_arn = function_arn(request.record->config.name, qualifier);
   auto body = co_await exchange.read_whole_body(invoke::kPayloadBytesMax);
   if (!body.ok() && body.error().kind == ErrorKind::too_large) {
     co_return Error{ErrorKind::too_large, "the payload is larger than " + std::to_string(invoke::kPayloadBytesMax) +
@@ -86,23 +87,28 @@ http::Task<Status> ControlApi::invoke(http::Exchange& exchange, const std::strin
   }
   if (!body.ok()) co_return body.error();
   if (body->empty()) *body = "{}";
-  if (const Status parsed = check_json(*body, "request body"); !parsed.ok()) co_return parsed;
-  if (type == "DryRun") co_return co_await exchange.respond({.status = 204});
-
-  events::EventRequest request;
-  request.record = record;
-  request.request_id = random_uuid();
-  request.function_arn = function_arn(record->config.name, qualifier);
+  if (const Status parsed = check_json(*body, "request body"); !parsed.ok()) co_return parsed.error();
   request.payload = std::move(*body);
-  request.client_context = std::move(*context);
-  request.trace_id = trace_id;
-  request.log_tail = *log_tail;
-  const std::string id = request.request_id;
-  const events::EventResult result = co_await invoker_.run(exchange.loop(), std::move(request));
+  co_return request;
+}
+
+http::Task<Status> ControlApi::invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier) {
+  const std::string type(exchange.request().fields.find("x-amz-invocation-type"));
+  if (!type.empty() && type != "RequestResponse" && type != "DryRun") {
+    const bool event = type == "Event";
+    co_return invalid_argument(event ? "X-Amz-Invocation-Type Event is not supported: events are not queued"
+                                     : "X-Amz-Invocation-Type must be RequestResponse or DryRun");
+  }
+  auto request = co_await read_invocation(exchange, name, qualifier);
+  if (!request.ok()) co_return request.error();
+  if (type == "DryRun") co_return co_await exchange.respond({.status = 204});
+  std::string fields = "x-amzn-RequestId: " + request->request_id + "\r\n";
+  const bool log_tail = request->log_tail;
+  const events::EventResult result = co_await invoker_.run(exchange.loop(), std::move(*request));
   if (!result.status.ok()) co_return result.status;
-  std::string fields = "x-amzn-RequestId: " + id + "\r\nX-Amz-Executed-Version: " + result.executed_version + "\r\n";
+  fields += "X-Amz-Executed-Version: " + result.executed_version + "\r\n";
   if (!result.function_error.empty()) fields += "X-Amz-Function-Error: " + result.function_error + "\r\n";
-  if (*log_tail) fields += "X-Amz-Log-Result: " + base64_encoded(result.log_tail) + "\r\n";
+  if (log_tail) fields += "X-Amz-Log-Result: " + base64_encoded(result.log_tail) + "\r\n";
   co_return co_await exchange.respond({.status = 200, .body = result.payload, .extra_fields = fields});
 }
 

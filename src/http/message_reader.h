@@ -24,6 +24,9 @@ inline constexpr std::size_t kBodyBufferBytes = 65536;
 // Space that is left behind a head for the first bytes of its body.
 inline constexpr std::size_t kBodyRoomBytes = 2048;
 inline constexpr std::size_t kFieldsMax = 200;
+// Trailers of a chunked body, names and values together; keep_unparsed() bounds what framing may take at all.
+inline constexpr std::size_t kTrailersMax = 32;
+inline constexpr std::size_t kTrailerBytesMax = kBodyBufferBytes / 2;
 
 enum class Progress {
   need_bytes,  // read from the stream into prepare(), then commit()
@@ -122,6 +125,10 @@ class MessageReader {
       boost::beast::error_code error;
       const std::size_t used = parser_->put(boost::asio::const_buffer(unparsed_.data(), unparsed_.size()), error);
       unparsed_.remove_prefix(used);
+      if (trailers_too_large_) {
+        return fail("the trailers are larger than " + std::to_string(kTrailerBytesMax) + " bytes or more than " +
+                    std::to_string(kTrailersMax));
+      }
       if (error && error != boost::beast::http::error::need_more) return fail(error.message());
       if (pieces_.empty() && !parser_->is_done()) {
         if (!keep_unparsed()) return fail_too_large();
@@ -140,6 +147,8 @@ class MessageReader {
   // Whether bytes beyond the message have come (a pipelined request).
   bool has_surplus() const { return done() && !unparsed_.empty(); }
   const Head& head() const { return head_; }
+  // The fields behind a chunked body, once that is done.
+  const Fields& trailers() const { return trailers_; }
   const std::string& error() const { return error_; }
   bool head_too_large() const { return head_too_large_; }
 
@@ -164,6 +173,10 @@ class MessageReader {
     pieces_.clear();
     next_piece_ = 0;
     folded_.clear();
+    trailers_.clear();
+    trailer_texts_.clear();
+    trailer_bytes_ = 0;
+    trailers_too_large_ = false;
     body_buffer_.reset();
     parser_.emplace(*this);
     parser_->header_limit(static_cast<std::uint32_t>(header_bytes_max_));
@@ -195,7 +208,7 @@ class MessageReader {
       }
     }
     void on_field_impl(field, view name, view value, error_code&) override {
-      if (reader_.head_done_) return;  // a trailer: Thaw forwards none
+      if (reader_.head_done_) return reader_.add_trailer(name, value);
       reader_.head_.fields.add(reader_.kept(name), reader_.kept(value));
     }
     void on_header_impl(error_code&) override {}
@@ -219,6 +232,15 @@ class MessageReader {
     const char* const begin = buffer_.get();
     if (view.data() >= begin && view.data() + view.size() <= begin + filled_) return {view.data(), view.size()};
     return folded_.emplace_back(view.data(), view.size());
+  }
+
+  // A copy: its bytes lie in a buffer that the next piece overwrites. Thaw forwards none.
+  void add_trailer(std::string_view name, std::string_view value) {
+    trailer_bytes_ += name.size() + value.size();
+    trailers_too_large_ = trailer_bytes_ > kTrailerBytesMax || trailers_.size() >= kTrailersMax;
+    if (trailers_too_large_) return;
+    const std::string& kept_name = trailer_texts_.emplace_back(name);
+    trailers_.add(kept_name, trailer_texts_.emplace_back(value));
   }
 
   void describe_head() {
@@ -285,6 +307,10 @@ class MessageReader {
   std::vector<std::string_view> pieces_;
   std::size_t next_piece_ = 0;
   std::deque<std::string> folded_;
+  Fields trailers_;
+  std::deque<std::string> trailer_texts_;  // what trailers_ views
+  std::size_t trailer_bytes_ = 0;
+  bool trailers_too_large_ = false;
   std::optional<Parser> parser_;
   Head head_;
   bool head_done_ = false;

@@ -64,6 +64,8 @@ class Exchange {
   // The next piece if it is here already: no waiting. Empty when nothing is.
   Result<std::string_view> read_body_now();
   bool body_done() const { return reader_.done(); }
+  // The fields behind a chunked body, at its end.
+  const Fields& trailers() const { return reader_.trailers(); }
   Task<Result<std::string>> read_whole_body(std::size_t bytes_max);
   // Counts against the declared length at once: false when Content-Length alone breaks the bound.
   bool set_body_bytes_max(std::uint64_t bytes_max);

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,11 @@ namespace thaw::invoke {
 
 // Lambda's limit ("Lambda quotas", AWS Lambda Developer Guide).
 inline constexpr std::size_t kPayloadBytesMax = 6291556;  // of a synchronous event, and of its response
+// "Response streaming functions can return payloads up to 200 MB" ("Response streaming for Lambda functions", the
+// same).
+inline constexpr std::uint64_t kStreamedBytesMax = 200ULL << 20;
+
+class ResponseStream;
 
 struct Event {
   std::string request_id;
@@ -23,6 +29,8 @@ struct Event {
   std::string cognito_identity;  // the same
   std::string trace_id;          // X-Amzn-Trace-Id; may be empty
   http::TimePoint deadline;      // the response must be whole by then
+  // Takes a response that the runtime streams. Without it such a one is gathered as one that comes whole.
+  std::shared_ptr<ResponseStream> stream;
 };
 
 struct EventOutcome {
@@ -32,7 +40,9 @@ struct EventOutcome {
   // The runtime has reported an error; `payload` is its JSON then.
   bool function_error = false;
   std::string error_type;  // Lambda-Runtime-Function-Error-Type, or the errorType of the payload
-  std::string payload;     // the whole response, at most kPayloadBytesMax
+  // The whole response, at most kPayloadBytesMax; of one that went into the event's stream nothing, or its error's
+  // JSON.
+  std::string payload;
 };
 
 // {"errorType": …, "errorMessage": …}: how functions, the Runtime API and Invoke say what went wrong.

@@ -4,7 +4,9 @@
 #include <boost/asio/post.hpp>
 #include <boost/json.hpp>
 
+#include "base/base64.h"
 #include "http/awaited.h"
+#include "invoke/response_stream.h"
 
 // g++ 12 sees Asio's coroutine frames allocated and freed through different inlined functions, and is wrong about it.
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
@@ -17,6 +19,9 @@ using Timer = boost::asio::basic_waitable_timer<Clock, boost::asio::wait_traits<
 
 constexpr std::string_view kRoot = "/2018-06-01/runtime/";
 constexpr std::string_view kInvocation = "invocation/";
+constexpr std::string_view kResponseMode = "lambda-runtime-function-response-mode";
+constexpr std::string_view kErrorType = "lambda-runtime-function-error-type";
+constexpr std::string_view kErrorBody = "lambda-runtime-function-error-body";
 // What a runtime may still send when it has too much to say, so that its request is read and can be answered.
 constexpr std::uint64_t kDrainBytesMax = 64ULL << 20;
 constexpr std::size_t kConnectionsMax = 64;
@@ -67,6 +72,27 @@ EventOutcome failed(Error error) {
   EventOutcome outcome;
   outcome.status = std::move(error);
   return outcome;
+}
+
+// The connection's end is most likely the runtime's own, which has a reason of its own.
+Error broken_off(const Error& error) {
+  const bool ended = error.kind == ErrorKind::unavailable;
+  return {ended ? ErrorKind::unavailable : ErrorKind::function_failed,
+          "the runtime's response broke off: " + error.message, "Runtime.InvalidResponse"};
+}
+
+// An error behind a streamed response: its type, and its JSON in base64.
+void take_error_of_trailers(const http::Fields& trailers, EventOutcome& outcome) {
+  if (!trailers.has(kErrorType) && !trailers.has(kErrorBody)) return;
+  outcome.function_error = true;
+  outcome.error_type = trailers.find(kErrorType);
+  auto body = base64_decoded(trailers.find(kErrorBody));
+  if (body && !body->empty() && http::is_utf8(*body)) {
+    outcome.payload = *std::move(body);
+    if (outcome.error_type.empty()) outcome.error_type = text_of(outcome.payload, "errorType");
+  } else {
+    outcome.payload = error_document(outcome.error_type, "the runtime reported an error without saying more");
+  }
 }
 
 }  // namespace
@@ -163,38 +189,42 @@ http::Task<> RuntimeApi::next(http::Exchange& exchange) {
 }
 
 http::Task<> RuntimeApi::take_answer(http::Exchange& exchange, std::string id, bool is_error) {
-  if (!begin_answer(id)) co_return co_await refuse(exchange, 400, "InvalidRequestID", "Invalid request ID");
-  const std::string error_type(exchange.request().fields.find("lambda-runtime-function-error-type"));
-  // An error behind the pieces comes in trailers, which are not read: half an answer must not pass for a whole one.
-  const bool streams =
-      http::iequals(exchange.request().fields.find("lambda-runtime-function-response-mode"), "streaming");
+  const std::shared_ptr<Work> work = begin_answer(id);
+  if (work == nullptr) co_return co_await refuse(exchange, 400, "InvalidRequestID", "Invalid request ID");
+  const http::Fields& fields = exchange.request().fields;
+  const bool streams = !is_error && http::iequals(fields.find(kResponseMode), "streaming");
+  ResponseStream* const stream = streams ? work->event.stream.get() : nullptr;
+  const std::uint64_t bytes_max = stream != nullptr ? kStreamedBytesMax : kPayloadBytesMax;
   EventOutcome outcome;
   outcome.function_error = is_error;
+  outcome.error_type = is_error ? std::string(fields.find(kErrorType)) : std::string();
+  if (stream != nullptr) stream->begin(std::string(fields.find("content-type")));
   std::uint64_t bytes = 0;
   for (;;) {
     const auto piece = co_await exchange.read_body();
     if (!piece.ok()) {
-      finish(id, failed({ErrorKind::function_failed, "the runtime's response broke off: " + piece.error().message}));
+      finish(id, failed(broken_off(piece.error())));
       co_return;
     }
     if (piece->empty()) break;
     bytes += piece->size();
-    if (bytes <= kPayloadBytesMax) outcome.payload.append(*piece);
-    if (bytes > kDrainBytesMax) break;
+    if (bytes > bytes_max) {
+      if (stream != nullptr || bytes > kDrainBytesMax) break;
+    } else if (stream != nullptr) {
+      co_await stream->push(exchange.loop(), *piece);
+    } else {
+      outcome.payload.append(*piece);
+    }
   }
-  if (bytes > kPayloadBytesMax) {
-    if (bytes > kDrainBytesMax) exchange.close_after();
+  if (bytes > bytes_max) {
+    if (!exchange.body_done()) exchange.close_after();
     const std::string message =
-        "Response payload size exceeded maximum allowed payload size (" + std::to_string(kPayloadBytesMax) + " bytes).";
+        "Response payload size exceeded maximum allowed payload size (" + std::to_string(bytes_max) + " bytes).";
     fail(id, "Function.ResponseSizeTooLarge", message);
     co_return co_await refuse(exchange, 413, "RequestEntityTooLarge", message);
   }
-  if (streams && !is_error) {
-    const std::string message = "streamed responses are not supported: answer as a whole";
-    fail(id, "Runtime.InvalidResponse", message);
-    co_return co_await refuse(exchange, 400, "InvalidResponseMode", message);
-  }
-  if (is_error) outcome.error_type = error_type.empty() ? text_of(outcome.payload, "errorType") : error_type;
+  if (streams) take_error_of_trailers(exchange.trailers(), outcome);
+  if (is_error && outcome.error_type.empty()) outcome.error_type = text_of(outcome.payload, "errorType");
   // A second answer to the same event has nobody to go to.
   if (!finish(id, std::move(outcome)))
     co_return co_await refuse(exchange, 400, "InvalidRequestID", "Invalid request ID");
@@ -202,7 +232,7 @@ http::Task<> RuntimeApi::take_answer(http::Exchange& exchange, std::string id, b
 }
 
 http::Task<> RuntimeApi::take_init_error(http::Exchange& exchange) {
-  const std::string header(exchange.request().fields.find("lambda-runtime-function-error-type"));
+  const std::string header(exchange.request().fields.find(kErrorType));
   bool late = false;
   {
     const std::lock_guard lock(mutex_);
@@ -258,10 +288,11 @@ std::string RuntimeApi::init_error_document() {
   return init_error_document_;
 }
 
-bool RuntimeApi::begin_answer(const std::string& id) {
+std::shared_ptr<RuntimeApi::Work> RuntimeApi::begin_answer(const std::string& id) {
   const std::lock_guard lock(mutex_);
   const auto found = works_.find(id);
-  return found != works_.end() && !std::exchange(found->second->being_answered, true);
+  const bool free = found != works_.end() && !std::exchange(found->second->being_answered, true);
+  return free ? found->second : nullptr;
 }
 
 bool RuntimeApi::finish(const std::string& id, EventOutcome outcome) {
@@ -279,7 +310,11 @@ bool RuntimeApi::finish(const std::string& id, EventOutcome outcome) {
 }
 
 void RuntimeApi::fail(const std::string& id, const char* error_type, const std::string& message) {
-  finish(id, {.function_error = true, .error_type = error_type, .payload = error_document(error_type, message)});
+  EventOutcome outcome;
+  outcome.function_error = true;
+  outcome.error_type = error_type;
+  outcome.payload = error_document(error_type, message);
+  finish(id, std::move(outcome));
 }
 
 void RuntimeApi::offer(std::shared_ptr<Work> work) {

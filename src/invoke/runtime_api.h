@@ -4,6 +4,9 @@
 //   GET  /2018-06-01/runtime/invocation/next
 //   POST /2018-06-01/runtime/invocation/ID/response, /2018-06-01/runtime/invocation/ID/error
 //   POST /2018-06-01/runtime/init/error
+//
+// A response with Lambda-Runtime-Function-Response-Mode: streaming is passed on while it comes, and may report an error
+// in its trailers ("Building a custom runtime for AWS Lambda").
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>
@@ -68,8 +71,8 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
   bool finish(const std::string& id, EventOutcome outcome);
   // The same with an error of the function.
   void fail(const std::string& id, const char* error_type, const std::string& message);
-  // False when nobody waits for it, or another answer to it is on its way: each event has room for one.
-  bool begin_answer(const std::string& id);
+  // nullptr when nobody waits for it, or another answer to it is on its way: each event has room for one.
+  std::shared_ptr<Work> begin_answer(const std::string& id);
 
   std::mutex mutex_;
   // Below: guarded by mutex_.

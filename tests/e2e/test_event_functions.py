@@ -247,22 +247,6 @@ def test_a_version_that_the_machine_lacks_is_said_in_the_log(daemon, tmp_path, r
     function.wait_log(f"the machine has no {runtime}: this runs on {runtime[:4]}")
 
 
-def test_a_streamed_answer_is_refused_by_name(daemon, tmp_path):
-    if not shutil.which("node"):
-        pytest.skip("Node.js is not installed")
-    (tmp_path / "app.mjs").write_text(
-        "export const handler = awslambda.streamifyResponse(async (event, out) => { out.write('half'); out.end(); });"
-    )
-    (tmp_path / "thaw.toml").write_text('runtime = "nodejs20.x"\nhandler = "app.handler"\n')
-    daemon.deploy(tmp_path, "streams")
-    answer = ask(daemon, "streams", {})
-    assert answer.headers["X-Amz-Function-Error"] == "Unhandled"
-    assert answer.json() == {
-        "errorType": "Runtime.InvalidResponse",
-        "errorMessage": "streamed responses are not supported: answer as a whole",
-    }
-
-
 def test_a_handler_that_is_not_there_is_named(daemon, tmp_path):
     (tmp_path / "app.py").write_text("x = 1\n")
     (tmp_path / "thaw.toml").write_text('runtime = "python3.11"\nhandler = "app.nothing"\n')

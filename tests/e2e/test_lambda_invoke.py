@@ -85,7 +85,8 @@ def test_the_tail_of_a_failure_tells_it(daemon, amazon, event, error, said):
     assert tail.startswith("START RequestId: ") and said in tail and "\nREPORT RequestId: " in tail
 
 
-def test_the_tail_of_an_init_that_failed_is_empty(daemon, amazon):
+def test_the_tail_of_an_init_that_failed_tells_it(daemon, amazon):
     daemon.deploy(EVENTS, "stillborn", environment__INIT="exit")
     answer = invoke(amazon, "stillborn", {})
-    assert answer["FunctionError"] == "Unhandled" and tail_of(answer) == ""
+    assert answer["FunctionError"] == "Unhandled"
+    assert "exit status 3" in tail_of(answer) and "\nREPORT RequestId: " in tail_of(answer)

@@ -27,7 +27,7 @@ command_setup() {
   setup_debian "${lists[@]}"
   setup_npm "$ROOT/tools/npm" "ONNX Runtime, Swagger UI"
   if [[ ${#lists[@]} -gt 1 && ${lists[*]} == *debian-packages-test.txt* ]]; then
-    setup_npm "$ROOT/tools/npm-test" "s3rver"
+    setup_npm "$ROOT/tools/npm-test" "s3rver, AWS's client of Lambda"
   fi
 }
 
