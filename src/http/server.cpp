@@ -382,6 +382,7 @@ class Server::Listener {
     std::memcpy(from.data(), remote.data(), std::min(from.capacity(), remote.size()));
     std::memcpy(to.data(), local.data(), std::min(to.capacity(), local.size()));
     peer.address = from.address().to_string();
+    peer.port = from.port();
     peer.loopback = from.address().is_loopback() && to.address().is_loopback();
     return peer;
   }

@@ -38,6 +38,7 @@ struct Peer {
   bool unix_socket = false;
   bool loopback = false;  // TCP with both ends on a loopback address
   std::string address;    // "127.0.0.1", "::1"; empty for a Unix socket
+  std::uint16_t port = 0;
 };
 
 struct Response {

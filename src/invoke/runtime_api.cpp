@@ -68,6 +68,14 @@ std::string next_fields(const Event& event) {
   return fields;
 }
 
+std::string request_text(const http::RequestHead& request) {
+  std::string text(request.method);
+  text.append(" ").append(request.target).append(request.http_1_0 ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n");
+  for (const http::Field& field : request.fields)
+    text.append(field.name).append(": ").append(field.value).append("\r\n");
+  return text + "\r\n";
+}
+
 EventOutcome failed(Error error) {
   EventOutcome outcome;
   outcome.status = std::move(error);
@@ -97,8 +105,9 @@ void take_error_of_trailers(const http::Fields& trailers, EventOutcome& outcome)
 
 }  // namespace
 
-RuntimeApi::RuntimeApi(http::Loops& loops, std::size_t header_bytes_max)
-    : loops_(loops),
+RuntimeApi::RuntimeApi(http::Loops& loops, std::size_t header_bytes_max, AtRestore at_restore)
+    : at_restore_(at_restore),
+      loops_(loops),
       server_(loops,
               {.header_bytes_max = header_bytes_max,
                .connections_max = kConnectionsMax,
@@ -115,8 +124,9 @@ RuntimeApi::~RuntimeApi() {
 }
 
 Result<std::shared_ptr<RuntimeApi>> RuntimeApi::open(http::Loops& loops, boost::asio::thread_pool& reaper,
-                                                     UniqueFd listener, std::size_t header_bytes_max) {
-  std::shared_ptr<RuntimeApi> api(new RuntimeApi(loops, header_bytes_max), [&reaper](RuntimeApi* last) {
+                                                     UniqueFd listener, std::size_t header_bytes_max,
+                                                     AtRestore at_restore) {
+  std::shared_ptr<RuntimeApi> api(new RuntimeApi(loops, header_bytes_max, at_restore), [&reaper](RuntimeApi* last) {
     boost::asio::post(reaper, [owned = std::unique_ptr<RuntimeApi>(last)]() mutable { owned.reset(); });
   });
   ASSIGN_OR_RETURN(std::ignore, api->server_.listen_on(std::move(listener)));
@@ -126,12 +136,34 @@ Result<std::shared_ptr<RuntimeApi>> RuntimeApi::open(http::Loops& loops, boost::
 // ---- The runtime's calls --------------------------------------------------------------------------------------------
 
 http::Task<> RuntimeApi::handle(http::Exchange& exchange) {
+  ++calls_seen_;
+  if (at_restore_ == AtRestore::pass) co_return co_await route(exchange);
+  {
+    const std::lock_guard lock(mutex_);
+    open_[&exchange] = {exchange.peer().port, request_text(exchange.request())};
+  }
+  co_await route(exchange);
+  const std::lock_guard lock(mutex_);
+  open_.erase(&exchange);
+}
+
+std::vector<WaitingCall> RuntimeApi::waiting_calls() {
+  std::vector<WaitingCall> calls;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [exchange, call] : open_) calls.push_back(call);
+  return calls;
+}
+
+http::Task<> RuntimeApi::route(http::Exchange& exchange) {
   const auto split = http::split_target(exchange.request().target);
   const std::string_view method = exchange.request().method;
   if (split.ok() && split->path.starts_with(kRoot)) {
     std::string_view path = split->path.substr(kRoot.size());
     if (method == "GET" && path == "invocation/next") co_return co_await next(exchange);
-    if (method == "POST" && path == "init/error") co_return co_await take_init_error(exchange);
+    if (method == "GET" && path == "restore/next") co_return co_await restore_next(exchange);
+    // Both come before the runtime asks for its first event, and say that it never will.
+    if (method == "POST" && (path == "init/error" || path == "restore/error"))
+      co_return co_await take_init_error(exchange);
     if (method == "POST" && path.starts_with(kInvocation)) {
       path.remove_prefix(kInvocation.size());
       const std::size_t slash = path.find('/');
@@ -186,6 +218,15 @@ http::Task<> RuntimeApi::next(http::Exchange& exchange) {
     finish(work->event.request_id,
            failed({ErrorKind::unavailable, "the runtime went away while it was given the event"}));
   }
+}
+
+http::Task<> RuntimeApi::restore_next(http::Exchange& exchange) {
+  if (at_restore_ == AtRestore::pass) {
+    co_await exchange.respond({.body = {}});
+    co_return;
+  }
+  // No event is offered while a snapshot is made: this returns when the environment ends.
+  co_await next(exchange);
 }
 
 http::Task<> RuntimeApi::take_answer(http::Exchange& exchange, std::string id, bool is_error) {

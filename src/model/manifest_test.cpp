@@ -414,7 +414,6 @@ TEST(EventFunction, WhatDoesNotFitIsNamed) {
   names(event + "http_payload = \"3.0\"", "\"1.0\" or \"2.0\"");
   names(event + "http_stage = \"prod\"", "http_stage belongs to http_payload");
   names(event + "http_payload = \"1.0\"\nhttp_stage = \"a/b\"", "http_stage must hold");
-  names("runtime = \"provided.al2023\"\nsnapshot = true", "snapshot belongs to web functions");
   names("runtime = \"provided.al2023\"\n[[warm_up]]\npath = \"/\"", "warm_up belongs to web functions");
   names("runtime = \"provided.al2023\"\nrole = \"" + std::string(257, 'r') + "\"", "at most 256");
   EXPECT_EQ(message("kind = \"event\"\ncommand = \"x\""), "");

@@ -233,13 +233,12 @@ Status check_kind(const FunctionConfig& config) {
   if (event && !config.engine.empty())
     return invalid_argument("engine belongs to web functions: an event function has a runtime or a command");
   if (event) {
-    const char* of_web = config.snapshot                        ? "snapshot"
-                         : !config.warm_up.empty()              ? "warm_up"
+    const char* of_web = !config.warm_up.empty()                ? "warm_up"
                          : !config.before_snapshot_path.empty() ? "before_snapshot_path"
                          : !config.after_restore_path.empty()   ? "after_restore_path"
                                                                 : nullptr;
     if (of_web != nullptr)
-      return invalid_argument(std::string(of_web) + " belongs to web functions: event functions start by init");
+      return invalid_argument(std::string(of_web) + " belongs to web functions: the hooks of event functions are code");
   }
   if (event && !config.runtime.empty()) return check_runtime(config);
   if (event) return {};

@@ -22,6 +22,8 @@ constexpr std::chrono::milliseconds kMemoryLookEvery{50};
 constexpr std::chrono::seconds kEndWaitMax{10};
 constexpr std::chrono::milliseconds kEndLookEvery{2};
 constexpr std::chrono::milliseconds kCloseLookEvery{1};
+constexpr std::chrono::milliseconds kQuiet{20};
+constexpr std::chrono::seconds kQuietWaitMax{2};
 // As Lambda bounds it ("Runtime hooks for Lambda SnapStart", AWS Lambda Developer Guide).
 constexpr std::chrono::seconds kAfterRestoreMax{10};
 
@@ -65,6 +67,17 @@ std::string ended_text(const sandbox::ExitInfo& exit, std::uint32_t memory_mb) {
       break;
   }
   return "the function exited with status " + std::to_string(exit.code);
+}
+
+// The first call for an event may have others behind it, of a runtime's other threads: how many have come when no more
+// do.
+http::Task<std::uint64_t> until_quiet(const invoke::RuntimeApi& runtime, http::Loop& loop) {
+  const TimePoint until = Clock::now() + kQuietWaitMax;
+  for (;;) {
+    const std::uint64_t calls = runtime.calls_seen();
+    co_await pause(loop, kQuiet);
+    if (runtime.calls_seen() == calls || Clock::now() >= until) co_return calls;
+  }
 }
 
 }  // namespace
@@ -159,8 +172,14 @@ http::Task<Result<int>> FunctionPool::ask(std::shared_ptr<Environment> environme
 
 http::Task<Status> FunctionPool::after_restore(std::shared_ptr<Environment> environment, http::Loop& loop) {
   const std::string& path = config().after_restore_path;
-  if (path.empty()) co_return Status();
   const TimePoint began = Clock::now();
+  if (config().kind == model::FunctionKind::event) {
+    // Its hooks run between the restore and its asking for an event.
+    Status asks = co_await await_runtime(environment, loop, began + kAfterRestoreMax);
+    environment->hook_took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - began);
+    co_return asks;
+  }
+  if (path.empty()) co_return Status();
   Ask request;
   request.method = "POST";
   request.path = path;
@@ -175,9 +194,27 @@ http::Task<Status> FunctionPool::after_restore(std::shared_ptr<Environment> envi
 
 http::Task<Result<sandbox::Frozen>> FunctionPool::write_image(std::shared_ptr<Environment> environment,
                                                               http::Loop& loop, UniqueFd file) {
-  co_return co_await http::awaited<Result<sandbox::Frozen>>(loop, [&](auto done) {
-    pool_.host_.freeze(environment->id, std::move(file), config().strict_connections, std::move(done));
-  });
+  sandbox::FreezeSpec spec;
+  spec.id = environment->id;
+  spec.image = std::move(file);
+  spec.strict_connections = config().strict_connections;
+  std::shared_ptr<invoke::RuntimeApi> runtime;
+  {
+    const std::lock_guard lock(mutex_);
+    runtime = environment->runtime;
+  }
+  std::uint64_t calls = 0;
+  if (runtime != nullptr) {
+    calls = co_await until_quiet(*runtime, loop);
+    spec.runtime_api_port = invoke::kRuntimeApiPort;
+    for (invoke::WaitingCall& call : runtime->waiting_calls())
+      spec.pending.push_back({call.port, std::move(call.request)});
+  }
+  auto frozen = co_await http::awaited<Result<sandbox::Frozen>>(
+      loop, [&](auto done) { pool_.host_.freeze(std::move(spec), std::move(done)); });
+  if (frozen.ok() && runtime != nullptr && runtime->calls_seen() != calls)
+    co_return Error{ErrorKind::unavailable, "the runtime called the Runtime API while its snapshot was taken"};
+  co_return frozen;
 }
 
 }  // namespace thaw::pool

@@ -151,8 +151,10 @@ void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<s
   }
   std::shared_ptr<invoke::RuntimeApi> runtime;
   if (started->listener.valid()) {
+    const bool is_original = use_ == Use::making && !environment->restored;
     auto opened = invoke::RuntimeApi::open(pool_.loops_, pool_.reaper_, std::move(started->listener),
-                                           pool_.limits_.header_bytes_max);
+                                           pool_.limits_.header_bytes_max,
+                                           is_original ? invoke::AtRestore::park : invoke::AtRestore::pass);
     if (opened.ok()) {
       runtime = std::move(*opened);
     } else {
@@ -274,6 +276,9 @@ http::Task<Status> FunctionPool::await_runtime(std::shared_ptr<Environment> envi
   if (ready.error().kind == ErrorKind::function_failed) co_return ready;
   if (environment->exit) co_return init_error(*environment->exit);
   if (ready.error().kind != ErrorKind::timeout) co_return ready;
+  if (environment->restored)
+    co_return Error{ErrorKind::function_failed, "the restored runtime asked for no event in time",
+                    "Snapshot.AfterRestoreFailed"};
   co_return Error{
       ErrorKind::function_failed,
       "the runtime asked for no event within init_timeout_s (" + std::to_string(config().init_timeout_s) + " s)",

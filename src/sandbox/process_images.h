@@ -16,6 +16,13 @@
 
 namespace thaw::sandbox {
 
+struct ImageFreeze {
+  pid_t pid = -1;                 // as the caller sees it
+  std::uint64_t output_pipe = 0;  // the inode of the pipe that carries the function's output
+  const FreezeSpec& spec;         // its image is not the file: that is
+  const UniqueFd& image;
+};
+
 struct ImageRestore {
   const UniqueFd& image;  // in memory, as EnvironmentSpec::image
   // Gives the userfaultfd of the process's memory to the pager, with a message for it.
@@ -37,10 +44,8 @@ inline constexpr std::size_t kMemoryMessageBytesMax = 128 * 1024;  // of ImageRe
 class ProcessImages {
  public:
   virtual ~ProcessImages() = default;
-  // The process goes on afterwards. pid: as the caller sees it. output_pipe: the inode of the pipe that carries the
-  // function's output. Errors: unsupported with the name of what cannot be frozen.
-  virtual Result<Frozen> freeze(pid_t pid, std::uint64_t output_pipe, bool strict_connections,
-                                const UniqueFd& image) = 0;
+  // The process goes on afterwards. Errors: unsupported with the name of what cannot be frozen.
+  virtual Result<Frozen> freeze(const ImageFreeze& freeze) = 0;
   // The calling process becomes the function; see src/snapshot/restore.h.
   [[noreturn]] virtual void become(const ImageRestore& restore) = 0;
   // The calling process serves the page faults of restored functions until the other end of `control`, a

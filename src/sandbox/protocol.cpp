@@ -103,6 +103,27 @@ Result<StartRequest> decode_start(std::span<const std::byte> bytes) {
   return request;
 }
 
+Result<FreezeSpec> decode_freeze(std::span<const std::byte> bytes) {
+  FreezeBody body;
+  if (!take(bytes, body)) return wrong("size of freeze");
+  if (body.strict_connections > 1) return wrong("strict_connections");
+  if (body.runtime_api_port > UINT16_MAX) return wrong("runtime_api_port");
+  if (body.pending > kPendingCallsMax) return wrong("pending");
+  if (body.reserved != 0) return wrong("reserved");
+  FreezeSpec spec;
+  spec.strict_connections = body.strict_connections == 1;
+  spec.runtime_api_port = static_cast<std::uint16_t>(body.runtime_api_port);
+  for (std::uint32_t i = 0; i < body.pending; ++i) {
+    PendingHead head;
+    if (!take(bytes, head) || head.bytes > kPendingCallBytesMax || head.bytes > bytes.size())
+      return wrong("a pending call");
+    spec.pending.push_back({head.port, std::string(reinterpret_cast<const char*>(bytes.data()), head.bytes)});
+    bytes = bytes.subspan(head.bytes);
+  }
+  if (!bytes.empty()) return wrong("size of freeze");
+  return spec;
+}
+
 Status check_outcome(const Outcome& outcome) {
   const bool code_ends = std::memchr(outcome.code, 0, sizeof(outcome.code)) != nullptr;
   const bool message_ends = std::memchr(outcome.message, 0, sizeof(outcome.message)) != nullptr;
@@ -144,12 +165,9 @@ Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t des
       return request;
     }
     case MessageType::freeze: {
-      FreezeBody body;
-      if (!take(bytes, body) || !bytes.empty()) return wrong("size of freeze");
       if (descriptor_count != 1) return wrong("number of descriptors");
-      if (body.strict_connections > 1) return wrong("strict_connections");
-      if (body.reserved != 0) return wrong("reserved");
-      request.strict_connections = body.strict_connections == 1;
+      ASSIGN_OR_RETURN(request.freeze, decode_freeze(bytes));
+      request.freeze.id = request.id;
       return request;
     }
     case MessageType::destroy: {
@@ -203,8 +221,22 @@ std::string encode_make_sockets(std::uint64_t serial, std::uint64_t id, std::uin
   return encode(MessageType::make_sockets, serial, id, CountBody{.count = count});
 }
 
-std::string encode_freeze(std::uint64_t serial, std::uint64_t id, bool strict_connections) {
-  return encode(MessageType::freeze, serial, id, FreezeBody{.strict_connections = strict_connections ? 1U : 0U});
+Result<std::string> encode_freeze(std::uint64_t serial, const FreezeSpec& spec) {
+  if (spec.pending.size() > kPendingCallsMax) return Error{ErrorKind::too_large, "too many calls wait at the freeze"};
+  std::string bytes = encode(MessageType::freeze, serial, spec.id,
+                             FreezeBody{.strict_connections = spec.strict_connections ? 1U : 0U,
+                                        .runtime_api_port = spec.runtime_api_port,
+                                        .pending = static_cast<std::uint32_t>(spec.pending.size())});
+  for (const PendingCall& call : spec.pending) {
+    if (call.request.size() > kPendingCallBytesMax) {
+      return Error{ErrorKind::too_large, "a call to the Runtime API that waits at the freeze has " +
+                                             std::to_string(call.request.size()) + " bytes; at most " +
+                                             std::to_string(kPendingCallBytesMax) + " are possible"};
+    }
+    append(bytes, PendingHead{.port = call.port, .bytes = static_cast<std::uint16_t>(call.request.size())});
+    bytes += call.request;
+  }
+  return bytes;
 }
 
 std::string encode_destroy(std::uint64_t id) {

@@ -12,7 +12,8 @@
 //                                string with its NUL,              model, runtime, layers: that folder;
 //                                strings_bytes in all              with restore: the image, its working set
 //   make_sockets   CountBody     -                                 -
-//   freeze         FreezeBody    -                                 the image, an empty writable file
+//   freeze         FreezeBody    a PendingHead and its bytes for   the image, an empty writable file
+//                                each call that waits
 //   destroy        -             -                                 -
 //
 //   reply          body          descriptors
@@ -25,6 +26,7 @@
 // serial is chosen by the client and returned in the reply; id is the environment's.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -39,7 +41,7 @@
 namespace thaw::sandbox::protocol {
 
 inline constexpr std::uint32_t kMagic = 0x50534854;  // "THSP"
-inline constexpr std::uint16_t kVersion = 2;
+inline constexpr std::uint16_t kVersion = 3;
 
 enum class MessageType : std::uint16_t {
   start = 1,
@@ -88,9 +90,17 @@ static_assert(sizeof(CountBody) == 8 && std::is_trivially_copyable_v<CountBody>)
 
 struct FreezeBody {
   std::uint32_t strict_connections = 0;
+  std::uint32_t runtime_api_port = 0;
+  std::uint32_t pending = 0;  // how many calls
   std::uint32_t reserved = 0;
 };
-static_assert(sizeof(FreezeBody) == 8 && std::is_trivially_copyable_v<FreezeBody>);
+static_assert(sizeof(FreezeBody) == 16 && std::is_trivially_copyable_v<FreezeBody>);
+
+struct PendingHead {
+  std::uint16_t port = 0;
+  std::uint16_t bytes = 0;  // of the request, which follows
+};
+static_assert(sizeof(PendingHead) == 4 && std::is_trivially_copyable_v<PendingHead>);
 
 // How a request went. status: 0, or 1 + the ErrorKind; code and message end with a NUL.
 struct Outcome {
@@ -149,7 +159,9 @@ struct ExitedBody {
 };
 static_assert(sizeof(ExitedBody) == 8 && std::is_trivially_copyable_v<ExitedBody>);
 
-inline constexpr std::size_t kRequestBytesMax = sizeof(Header) + sizeof(StartBody) + kArgumentsBytesMax;
+inline constexpr std::size_t kPendingBytesMax = kPendingCallsMax * (sizeof(PendingHead) + kPendingCallBytesMax);
+inline constexpr std::size_t kRequestBytesMax =
+    sizeof(Header) + std::max(sizeof(StartBody) + kArgumentsBytesMax, sizeof(FreezeBody) + kPendingBytesMax);
 inline constexpr std::size_t kReplyBytesMax = sizeof(Header) + sizeof(FrozenBody);
 inline constexpr std::size_t kRequestDescriptors = 2;  // of a start
 inline constexpr std::size_t kRestoreDescriptors = 2;  // more, with restore
@@ -191,9 +203,9 @@ struct Request {
   MessageType type = MessageType::destroy;
   std::uint64_t serial = 0;
   std::uint64_t id = 0;
-  StartRequest start;               // of start
-  std::uint32_t count = 0;          // of make_sockets
-  bool strict_connections = false;  // of freeze
+  StartRequest start;       // of start
+  std::uint32_t count = 0;  // of make_sockets
+  FreezeSpec freeze;        // of freeze; without its image
 };
 
 // Errors: invalid_argument with the field that is wrong. Never reads beyond bytes; allocates at most kArgumentsBytesMax
@@ -203,7 +215,8 @@ Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t des
 // The bytes of a start. Errors: invalid_argument when spec is out of the bounds that decode_request checks.
 Result<std::string> encode_start(std::uint64_t serial, const EnvironmentSpec& spec);
 std::string encode_make_sockets(std::uint64_t serial, std::uint64_t id, std::uint32_t count);
-std::string encode_freeze(std::uint64_t serial, std::uint64_t id, bool strict_connections);
+// Errors: too_large when more waits than kPendingCallsMax or kPendingCallBytesMax.
+Result<std::string> encode_freeze(std::uint64_t serial, const FreezeSpec& spec);
 std::string encode_destroy(std::uint64_t id);
 
 struct Reply {

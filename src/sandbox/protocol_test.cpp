@@ -44,6 +44,33 @@ TEST(Protocol, StartComesBackAsItWasSent) {
   EXPECT_EQ(request->start.environment, valid_spec().environment);
 }
 
+TEST(Protocol, AFreezeCarriesTheCallsThatWait) {
+  FreezeSpec spec;
+  spec.id = 7;
+  spec.strict_connections = true;
+  spec.runtime_api_port = 9001;
+  spec.pending = {{40001, "GET /a HTTP/1.1\r\n\r\n"}, {40002, ""}};
+  const std::string bytes = *encode_freeze(3, spec);
+  const auto request = decode(bytes, 1);
+  ASSERT_TRUE(request.ok()) << request.error().message;
+  EXPECT_EQ(request->freeze.id, 7u);
+  EXPECT_TRUE(request->freeze.strict_connections);
+  EXPECT_EQ(request->freeze.runtime_api_port, 9001);
+  ASSERT_EQ(request->freeze.pending.size(), 2u);
+  EXPECT_EQ(request->freeze.pending[0].port, 40001);
+  EXPECT_EQ(request->freeze.pending[0].request, spec.pending[0].request);
+  EXPECT_EQ(request->freeze.pending[1].request, "");
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_FALSE(decode(std::string_view(bytes).substr(0, size), 1).ok()) << size;
+  EXPECT_FALSE(decode(bytes + '\0', 1).ok());
+  EXPECT_FALSE(decode(bytes, 2).ok());
+
+  spec.pending[0].request.assign(kPendingCallBytesMax + 1, 'x');
+  EXPECT_EQ(encode_freeze(3, spec).error().kind, ErrorKind::too_large);
+  spec.pending.assign(kPendingCallsMax + 1, {1, ""});
+  EXPECT_EQ(encode_freeze(3, spec).error().kind, ErrorKind::too_large);
+}
+
 TEST(Protocol, EveryTruncationIsRefused) {
   const std::string bytes = *encode_start(3, valid_spec());
   for (std::size_t size = 0; size < bytes.size(); ++size) {

@@ -50,6 +50,25 @@ struct EnvironmentSpec {
   UniqueFd working_set;  // beside the image: its working set, which the restore uses and may add to
 };
 
+// A call to the Runtime API that waits for its answer at a freeze. In a clone the connection is a fresh one to the
+// clone's own Runtime API, and the call comes there again: nothing that the function has sent is lost.
+struct PendingCall {
+  std::uint16_t port = 0;  // the function's end of the connection
+  std::string request;     // whole, as it goes over the wire; at most kPendingCallBytesMax
+};
+inline constexpr std::size_t kPendingCallsMax = 64;
+inline constexpr std::size_t kPendingCallBytesMax = 4096;
+
+struct FreezeSpec {
+  std::uint64_t id = 0;  // the environment
+  UniqueFd image;        // an empty writable file
+  // A connection that is open refuses the freeze; otherwise it comes back as one that the peer has reset.
+  bool strict_connections = false;
+  // EnvironmentSpec::runtime_api_port: connections to it are opened anew in clones, those without a pending call, too.
+  std::uint16_t runtime_api_port = 0;
+  std::vector<PendingCall> pending;
+};
+
 // What a freeze has written.
 struct Frozen {
   std::uint64_t file_bytes = 0;
@@ -103,11 +122,10 @@ class EnvironmentHost {
   // More unconnected sockets of a started environment.
   virtual void make_sockets(std::uint64_t id, std::uint32_t count,
                             std::function<void(Result<std::vector<UniqueFd>>)> done) = 0;
-  // Writes the snapshot of the environment's function to image, an empty writable file; the function goes on. The
-  // environment must not be frozen by its Controls meanwhile. Errors: unsupported with what cannot be frozen;
-  // not_found; timeout after SpawnerOptions::freeze_s, when the function may have ended with its freeze.
-  virtual void freeze(std::uint64_t id, UniqueFd image, bool strict_connections,
-                      std::function<void(Result<Frozen>)> done) = 0;
+  // Writes the snapshot of the environment's function; the function goes on. The environment must not be frozen by its
+  // Controls meanwhile. Errors: unsupported with what cannot be frozen; not_found; timeout after
+  // SpawnerOptions::freeze_s, when the function may have ended with its freeze.
+  virtual void freeze(FreezeSpec spec, std::function<void(Result<Frozen>)> done) = 0;
   // Ends every process of the environment and clears what it was made of. on_exit follows, with reason destroyed.
   // Unknown ids are ignored: the environment may have ended by itself.
   virtual void destroy(std::uint64_t id) = 0;

@@ -139,13 +139,14 @@ void SpawnerClient::make_sockets(std::uint64_t id, std::uint32_t count, SocketsD
   if (const SocketsDone mine = state_->take(state_->sockets, *serial)) mine(sent.error());
 }
 
-void SpawnerClient::freeze(std::uint64_t id, UniqueFd image, bool strict_connections, FreezeDone done) {
+void SpawnerClient::freeze(FreezeSpec spec, FreezeDone done) {
   const FreezeDone copy = done;
-  if (!image.valid()) return copy(invalid_argument("a freeze needs a file"));
+  if (!spec.image.valid()) return copy(invalid_argument("a freeze needs a file"));
   const auto serial = state_->add(state_->freezes, std::move(done));
   if (!serial.ok()) return copy(serial.error());
-  const int fds[] = {image.get()};
-  const Status sent = state_->send(protocol::encode_freeze(*serial, id, strict_connections), fds);
+  const int fds[] = {spec.image.get()};
+  const auto request = protocol::encode_freeze(*serial, spec);
+  const Status sent = request.ok() ? state_->send(*request, fds) : Status(request.error());
   if (sent.ok() || !State::is_refusal(sent.error())) return;
   if (const FreezeDone mine = state_->take(state_->freezes, *serial)) mine(sent.error());
 }

@@ -45,8 +45,7 @@ class SpawnerClient final : public EnvironmentHost {
   void start(EnvironmentSpec spec, std::function<void(Result<Started>)> done) override;
   void make_sockets(std::uint64_t id, std::uint32_t count,
                     std::function<void(Result<std::vector<UniqueFd>>)> done) override;
-  void freeze(std::uint64_t id, UniqueFd image, bool strict_connections,
-              std::function<void(Result<Frozen>)> done) override;
+  void freeze(FreezeSpec spec, std::function<void(Result<Frozen>)> done) override;
   void destroy(std::uint64_t id) override;
   void set_on_exit(std::function<void(ExitInfo)> on_exit) override;
   // Runs once if the spawner ends before it is told to, also when it has ended already; before anything that is pending

@@ -86,7 +86,8 @@ Result<pid_t> Spawner::launch_freeze(const protocol::Request& request, const Uni
   if (worker < 0) return sys::errno_error("clone3");
   if (worker > 0) return static_cast<pid_t>(worker);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  const auto outcome = images_.freeze(function, environment.output_pipe, request.strict_connections, image);
+  const auto outcome =
+      images_.freeze({.pid = function, .output_pipe = environment.output_pipe, .spec = request.freeze, .image = image});
   const Status sent =
       send_message(socket_, protocol::encode_frozen(request.serial, request.id, body_of(outcome)), {}, Wait::yes);
   ::_exit(sent.ok() ? 0 : 1);

@@ -22,14 +22,16 @@ const std::vector<std::string>& private_folders() {
 
 static_assert(sizeof(Step) == sandbox::kFailedStepBytes);
 
-Result<sandbox::Frozen> Engine::freeze(pid_t pid, std::uint64_t output_pipe, bool strict_connections,
-                                       const UniqueFd& image) {
-  const FreezeRequest request{.pid = pid,
-                              .output_pipe = output_pipe,
-                              .strict_connections = strict_connections,
-                              .private_folders = private_folders(),
-                              .environment_filters = 1};
-  ASSIGN_OR_RETURN(const FreezeReport report, snapshot::freeze(request, image));
+Result<sandbox::Frozen> Engine::freeze(const sandbox::ImageFreeze& freeze) {
+  FreezeRequest request{.pid = freeze.pid,
+                        .output_pipe = freeze.output_pipe,
+                        .strict_connections = freeze.spec.strict_connections,
+                        .private_folders = private_folders(),
+                        .environment_filters = 1,
+                        .host_port = freeze.spec.runtime_api_port,
+                        .host_calls = {}};
+  for (const sandbox::PendingCall& call : freeze.spec.pending) request.host_calls[call.port] = call.request;
+  ASSIGN_OR_RETURN(const FreezeReport report, snapshot::freeze(request, freeze.image));
   return sandbox::Frozen{.file_bytes = report.file_bytes,
                          .pages_bytes = report.pages_bytes,
                          .held = std::chrono::microseconds(report.held_us),

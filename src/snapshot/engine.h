@@ -8,8 +8,7 @@ namespace thaw::snapshot {
 
 class Engine final : public sandbox::ProcessImages {
  public:
-  Result<sandbox::Frozen> freeze(pid_t pid, std::uint64_t output_pipe, bool strict_connections,
-                                 const UniqueFd& image) override;
+  Result<sandbox::Frozen> freeze(const sandbox::ImageFreeze& freeze) override;
   [[noreturn]] void become(const sandbox::ImageRestore& restore) override;
   [[noreturn]] void serve_faults(UniqueFd control) override;
 

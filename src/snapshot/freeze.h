@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,10 @@ struct FreezeRequest {
   std::vector<std::string> private_folders;
   // Seccomp filters that the environment gives every function, beyond those of this process; its own refuse the freeze.
   std::uint32_t environment_filters = 0;
+  // Connections to this port of 127.0.0.1 are the host's own service: a clone gets them as fresh connections to it, on
+  // which the calls that wait for their answers are made again. By the function's own port: the request. 0: no service.
+  std::uint16_t host_port = 0;
+  std::map<std::uint16_t, std::string> host_calls;
 };
 
 struct FreezeReport {

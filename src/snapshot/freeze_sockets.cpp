@@ -256,14 +256,47 @@ Status SocketReader::read_datagrams(const Open& open, bool connected, Descriptor
   if (has_joined_groups(request_.pid))
     return refuse(open, "a datagram socket that may have joined a multicast group: join it after the snapshot");
   descriptor.kind = DescriptorKind::udp;
-  if (connected) descriptor.peer = address_of(open, ::getpeername);
+  return {};
+}
+
+bool SocketReader::leads_to_host(const Descriptor& descriptor) const {
+  if (request_.host_port == 0 || descriptor.mode != AF_INET || descriptor.peer.size() != sizeof(sockaddr_in))
+    return false;
+  sockaddr_in peer{};
+  std::memcpy(&peer, descriptor.peer.data(), sizeof(peer));
+  return ntohs(peer.sin_port) == request_.host_port && peer.sin_addr.s_addr == htonl(INADDR_LOOPBACK);
+}
+
+Status SocketReader::read_host_link(const Open& open, Descriptor& descriptor) const {
+  tcp_info about{};
+  socklen_t size = sizeof(about);
+  if (::getsockopt(open.copy.get(), IPPROTO_TCP, TCP_INFO, &about, &size) != 0) return sys::errno_error("TCP_INFO");
+  int unread = 0;
+  if (::ioctl(open.copy.get(), FIONREAD, &unread) != 0) return sys::errno_error("FIONREAD");
+  if (unread > 0) {
+    return Error{ErrorKind::unavailable, "descriptor " + std::to_string(open.number) +
+                                             " is a connection to the Runtime API with an answer that nobody has read"};
+  }
+  // What has been shut at one end is of no use: it comes back as a connection that has ended.
+  if (about.tcpi_state != TCP_ESTABLISHED) {
+    descriptor.kind = DescriptorKind::tcp_reset;
+    descriptor.address.clear();
+    descriptor.peer.clear();
+    return {};
+  }
+  descriptor.kind = DescriptorKind::host_link;
+  const auto call = request_.host_calls.find(port_of(descriptor.address));
+  if (call == request_.host_calls.end()) return {};
+  const auto* bytes = reinterpret_cast<const std::byte*>(call->second.data());
+  descriptor.queued.assign(bytes, bytes + call->second.size());
   return {};
 }
 
 Status SocketReader::read_internet(const Open& open, Descriptor& descriptor) const {
   RETURN_IF_ERROR(keep_options(open, descriptor));
   descriptor.address = address_of(open, ::getsockname);
-  const bool connected = !address_of(open, ::getpeername).empty();
+  descriptor.peer = address_of(open, ::getpeername);
+  const bool connected = !descriptor.peer.empty();
   if (descriptor.type != SOCK_STREAM) return read_datagrams(open, connected, descriptor);
   if (option(open, SOL_SOCKET, SO_ACCEPTCONN) == 1) {
     tcp_info about{};
@@ -277,9 +310,11 @@ Status SocketReader::read_internet(const Open& open, Descriptor& descriptor) con
     descriptor.count = about.tcpi_sacked;  // of a listener: the limit of its queue
     return {};
   }
+  if (connected && leads_to_host(descriptor)) return read_host_link(open, descriptor);
   // TCP_CLOSE with a local port was connected once, too.
   const bool fresh = !connected && port_of(descriptor.address) == 0;
   descriptor.address.clear();
+  descriptor.peer.clear();
   if (!fresh && request_.strict_connections)
     return refuse(open, "an open TCP connection, and the manifest wants none: close it in the before-snapshot hook");
   descriptor.kind = fresh ? DescriptorKind::tcp_fresh : DescriptorKind::tcp_reset;

@@ -138,6 +138,7 @@ enum class DescriptorKind : std::uint8_t {
   unix_listener,
   unix_fresh,  // a unix socket without a peer that does not listen; bound or not
   udp,         // an internet datagram socket that is bound, connected or both
+  host_link,   // connected to the host's own service, at peer: connected anew, then queued is sent
 };
 
 struct EpollEntry {
@@ -180,7 +181,7 @@ struct Descriptor {
   FileIdentity file;                        // all zero: whatever has that name, which is so in /proc
   // pipe, socketpair: the same number for both ends. Ends of a pipe say which by O_WRONLY in status_flags.
   std::uint64_t pair = 0;
-  Bytes queued;                          // bytes that wait to be read from this end
+  Bytes queued;                          // bytes that wait to be read from this end; of a host link, to be sent
   std::uint32_t capacity = 0;            // of a pipe
   std::uint64_t count = 0;               // eventfd's counter, signalfd's mask
   std::uint32_t mode = 0;                // EFD_SEMAPHORE; a timerfd's clock; a socket's domain
@@ -189,7 +190,7 @@ struct Descriptor {
   std::uint64_t ticks = 0;               // expirations not yet read
   std::vector<EpollEntry> watched;
   Bytes address;                // sockaddr that a socket is bound to; empty: none
-  Bytes peer;                   // sockaddr that a udp socket is connected to; empty: none
+  Bytes peer;                   // sockaddr that a udp socket or a host link is connected to; empty: none
   bool has_node = false;        // a bound unix socket whose name is still in the file system
   bool peer_gone = false;       // of a socket pair: the other end is closed
   std::uint32_t shutdown = 0;   // of a socket pair: 1 receives no more, 2 sends no more

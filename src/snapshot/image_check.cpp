@@ -198,7 +198,7 @@ Status validate_descriptors(const Image& image) {
   if (image.descriptors.size() > kDescriptorsMax) return corrupt("number of descriptors");
   std::set<std::uint32_t> numbers;
   for (const Descriptor& descriptor : image.descriptors) {
-    if (descriptor.kind > DescriptorKind::udp) return corrupt("a descriptor's kind");
+    if (descriptor.kind > DescriptorKind::host_link) return corrupt("a descriptor's kind");
     if (descriptor.numbers.empty() || descriptor.numbers.size() != descriptor.close_on_exec.size())
       return corrupt("a descriptor's numbers");
     for (const std::uint32_t number : descriptor.numbers) {

@@ -44,6 +44,8 @@ class SocketReader {
  private:
   Status read_internet(const Open& open, Descriptor& descriptor) const;
   Status read_datagrams(const Open& open, bool connected, Descriptor& descriptor) const;
+  bool leads_to_host(const Descriptor& descriptor) const;
+  Status read_host_link(const Open& open, Descriptor& descriptor) const;
   Status read_unix(const Open& open, Descriptor& descriptor);
   Status read_name(const Open& open, const UnixSocket& socket, Descriptor& descriptor) const;
 

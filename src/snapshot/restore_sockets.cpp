@@ -57,6 +57,7 @@ bool SocketMaker::makes(DescriptorKind kind) {
     case DescriptorKind::unix_listener:
     case DescriptorKind::unix_fresh:
     case DescriptorKind::udp:
+    case DescriptorKind::host_link:
       return true;
     default:
       return false;
@@ -147,8 +148,9 @@ Result<UniqueFd> SocketMaker::make_internet(const Descriptor& descriptor) const 
   }
   if (!descriptor.peer.empty() &&
       ::connect(socket.get(), name_of(descriptor.peer), static_cast<socklen_t>(descriptor.peer.size())) != 0) {
-    return sys::errno_error("connect a datagram socket");
+    return sys::errno_error("connect a socket");
   }
+  if (!descriptor.queued.empty()) RETURN_IF_ERROR(send_one(socket.get(), descriptor.queued));
   return socket;
 }
 

@@ -67,8 +67,10 @@ class SnapshotFaultTest : public SpawnerFixture {
 
   std::future<Result<Frozen>> begin_freeze(std::uint64_t id, const UniqueFd& image) {
     auto promise = std::make_shared<std::promise<Result<Frozen>>>();
-    host_->freeze(id, std::move(sys::duplicate(image)).value(), false,
-                  [promise](Result<Frozen> frozen) { promise->set_value(std::move(frozen)); });
+    FreezeSpec spec;
+    spec.id = id;
+    spec.image = std::move(sys::duplicate(image)).value();
+    host_->freeze(std::move(spec), [promise](Result<Frozen> frozen) { promise->set_value(std::move(frozen)); });
     return promise->get_future();
   }
 

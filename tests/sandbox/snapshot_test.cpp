@@ -60,8 +60,10 @@ class SnapshotTest : public SpawnerFixture {
   Result<Frozen> freeze(const Running& running, const UniqueFd& image) {
     auto promise = std::make_shared<std::promise<Result<Frozen>>>();
     auto future = promise->get_future();
-    host_->freeze(running.id, std::move(sys::duplicate(image)).value(), false,
-                  [promise](Result<Frozen> frozen) { promise->set_value(std::move(frozen)); });
+    FreezeSpec spec;
+    spec.id = running.id;
+    spec.image = std::move(sys::duplicate(image)).value();
+    host_->freeze(std::move(spec), [promise](Result<Frozen> frozen) { promise->set_value(std::move(frozen)); });
     if (future.wait_for(kPatience) != std::future_status::ready) return Error{ErrorKind::timeout, "no answer"};
     return future.get();
   }
