@@ -1,6 +1,7 @@
 #include "events/event_invoker.h"
 
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <exception>
 
 #include "base/uuid.h"
@@ -29,20 +30,21 @@ std::string new_trace_id() {
   return "Root=1-" + std::string(time) + "-" + hex.substr(0, 24) + ";Parent=" + hex.substr(24, 16) + ";Sampled=0";
 }
 
-// One event, from its START line to its REPORT line.
-class Run {
+// One event, from its START line to its REPORT line. Lives until its extensions are done with it, too.
+class Run : public std::enable_shared_from_this<Run> {
  public:
-  Run(pool::Pool& pool, http::Loop& loop, const EventRequest& request)
+  Run(pool::Pool& pool, http::Loop& loop, EventRequest request)
       : pool_(pool),
         loop_(loop),
-        request_(request),
-        config_(request.record->config),
-        log_(pool.log_of(*request.record)) {
-    if (request.log_tail) tail_ = std::make_shared<observe::LogTail>();
+        request_(std::move(request)),
+        config_(request_.record->config),
+        log_(pool.log_of(*request_.record)) {
+    if (request_.log_tail) tail_ = std::make_shared<observe::LogTail>();
   }
 
   // stream: where a streamed response goes; nullptr gathers it.
-  http::Task<EventResult> go(std::string payload, std::shared_ptr<invoke::ResponseStream> stream) {
+  http::Task<EventResult> go(std::shared_ptr<invoke::ResponseStream> stream) {
+    std::string payload = std::move(request_.payload);
     EventResult result;
     result.executed_version = request_.record->version;
     auto lease = pool_.try_acquire(request_.record);
@@ -66,18 +68,53 @@ class Run {
       if (tail_ != nullptr) lease_.copy_output(tail_);
       co_await answer(std::move(payload), std::move(stream), result);
     }
-    report(result);
+    failed_ = !result.function_error.empty();
+    if (!is_over() && tail_ == nullptr) {
+      // The caller has its answer; what extensions still do with the invocation goes on beside it.
+      boost::asio::co_spawn(
+          loop_.executor(), [self = shared_from_this()] { return self->finish_at_rest(); }, boost::asio::detached);
+      co_return result;
+    }
+    if (!is_over()) co_await rest();
+    finish();
     if (tail_ != nullptr) result.log_tail = tail_->text();
-    if (!lease_.valid()) co_return result;
+    co_return result;
+  }
+
+ private:
+  bool is_over() { return !lease_.valid() || !healthy_ || lease_.runtime()->extensions().at_rest(); }
+
+  // Until all extensions have asked for their next event.
+  http::Task<> rest() {
+    const std::shared_ptr<invoke::RuntimeApi> runtime = lease_.runtime();
+    const Status rested = co_await runtime->rest(loop_, deadline_);
+    if (rested.ok()) co_return;
+    healthy_ = false;
+    if (rested.error().kind == ErrorKind::timeout) {
+      timed_out_ = true;
+      error_type_ = "Sandbox.Timedout";
+    } else if (rested.error().kind == ErrorKind::function_failed) {
+      failed_ = true;
+      error_type_ = rested.error().code;
+      log(id_prefix() + rested.error().message + "\n" + error_type_ + "\n");
+    }
+  }
+
+  http::Task<> finish_at_rest() {
+    co_await rest();
+    finish();
+  }
+
+  void finish() {
+    report();
+    if (!lease_.valid()) return;
     if (healthy_) {
       lease_.give_back(nullptr);
     } else {
       lease_.retire();
     }
-    co_return result;
   }
 
- private:
   void begin() {
     std::string lines;
     lines.reserve(kLinesBytes);
@@ -135,7 +172,9 @@ class Run {
 
   // What became of an event that has no answer.
   http::Task<> explain(const Error& error, EventResult& result) {
-    if (error.kind == ErrorKind::function_failed) co_return fail(result, "Runtime.InvalidResponse", error.message);
+    if (error.kind == ErrorKind::function_failed && error.code.empty())
+      co_return fail(result, "Runtime.InvalidResponse", error.message);
+    if (error.kind == ErrorKind::function_failed) co_return fail(result, error.code, id_prefix() + error.message);
     if (error.kind == ErrorKind::timeout) co_return time_out(result);
     const auto exit = co_await lease_.exit_reason(loop_);
     if (!exit) {
@@ -184,32 +223,32 @@ class Run {
     }
   }
 
-  void report(const EventResult& result) {
+  void report() {
     const http::TimePoint now = Clock::now();
     take_output(now);
     std::string lines;
     if (timed_out_)
       lines += request_.request_id + " Task timed out after " + std::to_string(config_.timeout_s) + ".00 seconds\n";
     observe::append_end(lines, request_.request_id);
-    observe::append_report(
-        lines, {.request_id = request_.request_id,
-                .duration = std::chrono::duration_cast<std::chrono::microseconds>(now - began_),
-                .memory_mb = config_.memory_mb,
-                .memory_peak_bytes = lease_.valid() ? lease_.memory_peak_bytes() : 0,
-                // A second try is part of the duration.
-                .init_duration = tried_again_ ? std::nullopt : lease_.init_duration(),
-                .restore_duration = lease_.restore_duration(),
-                .restore_billed = lease_.valid() ? lease_.hook_duration() : std::chrono::microseconds(0),
-                .status = timed_out_                      ? "timeout"
-                          : result.function_error.empty() ? ""
-                                                          : "error",
-                .error_type = result.function_error.empty() ? std::string_view() : std::string_view(error_type_)});
+    observe::append_report(lines,
+                           {.request_id = request_.request_id,
+                            .duration = std::chrono::duration_cast<std::chrono::microseconds>(now - began_),
+                            .memory_mb = config_.memory_mb,
+                            .memory_peak_bytes = lease_.valid() ? lease_.memory_peak_bytes() : 0,
+                            // A second try is part of the duration.
+                            .init_duration = tried_again_ ? std::nullopt : lease_.init_duration(),
+                            .restore_duration = lease_.restore_duration(),
+                            .restore_billed = lease_.valid() ? lease_.hook_duration() : std::chrono::microseconds(0),
+                            .status = timed_out_ ? "timeout"
+                                      : failed_  ? "error"
+                                                 : "",
+                            .error_type = timed_out_ || failed_ ? std::string_view(error_type_) : std::string_view()});
     log(lines);
   }
 
   pool::Pool& pool_;
   http::Loop& loop_;
-  const EventRequest& request_;
+  EventRequest request_;
   const model::FunctionConfig& config_;
   const std::shared_ptr<observe::FunctionLog> log_;
   pool::Lease lease_;                       // empty until there is an environment
@@ -217,6 +256,7 @@ class Run {
   http::TimePoint began_{};
   http::TimePoint deadline_{};
   std::string error_type_;
+  bool failed_ = false;
   bool timed_out_ = false;
   bool tried_again_ = false;
   bool healthy_ = true;
@@ -243,11 +283,11 @@ http::Task<bool> take(http::Loop& loop, invoke::ResponseStream& stream, Response
 }
 
 // The run and the taking of its response, both at once on the one loop.
-http::Task<EventResult> go_streamed(http::Loop& loop, Run& run, std::string payload, ResponseSink& sink) {
+http::Task<EventResult> go_streamed(http::Loop& loop, std::shared_ptr<Run> run, ResponseSink& sink) {
   const auto stream = std::make_shared<invoke::ResponseStream>();
   const auto result = std::make_shared<EventResult>();
   result->status = internal_error("the invocation ended without a result");
-  boost::asio::co_spawn(loop.executor(), run.go(std::move(payload), stream),
+  boost::asio::co_spawn(loop.executor(), run->go(stream),
                         [stream, result](const std::exception_ptr& thrown, EventResult came) {
                           if (thrown == nullptr) *result = std::move(came);
                           stream->close();
@@ -266,10 +306,10 @@ http::Task<EventResult> EventInvoker::run(http::Loop& loop, EventRequest request
     result.status = Error{ErrorKind::unsupported, "it is a web function: it takes no events"};
     co_return result;
   }
-  std::string payload = std::move(request.payload);
-  Run run(pool_, loop, request);
-  if (request.sink != nullptr) co_return co_await go_streamed(loop, run, std::move(payload), *request.sink);
-  co_return co_await run.go(std::move(payload), nullptr);
+  ResponseSink* const sink = request.sink;
+  const auto run = std::make_shared<Run>(pool_, loop, std::move(request));
+  if (sink != nullptr) co_return co_await go_streamed(loop, run, *sink);
+  co_return co_await run->go(nullptr);
 }
 
 }  // namespace thaw::events

@@ -45,6 +45,8 @@ struct EventOutcome {
   std::string payload;
 };
 
+// Milliseconds since 1970, as runtimes and extensions are told of deadlines.
+std::int64_t epoch_ms(http::TimePoint at);
 // {"errorType": …, "errorMessage": …}: how functions, the Runtime API and Invoke say what went wrong.
 std::string error_document(std::string_view type, std::string_view message);
 

@@ -48,19 +48,13 @@ std::string text_of(std::string_view payload, std::string_view key) {
   return member != nullptr && member->is_string() ? std::string(member->get_string()) : std::string();
 }
 
-std::string epoch_ms(http::TimePoint deadline) {
-  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
-  const auto at = std::chrono::system_clock::now() + left;
-  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch()).count());
-}
-
 std::string next_fields(const Event& event) {
   std::string fields;
   const auto field = [&](std::string_view name, std::string_view value) {
     if (!value.empty()) fields.append(name).append(": ").append(value).append("\r\n");
   };
   field("Lambda-Runtime-Aws-Request-Id", event.request_id);
-  field("Lambda-Runtime-Deadline-Ms", epoch_ms(event.deadline));
+  field("Lambda-Runtime-Deadline-Ms", std::to_string(epoch_ms(event.deadline)));
   field("Lambda-Runtime-Invoked-Function-Arn", event.function_arn);
   field("Lambda-Runtime-Trace-Id", event.trace_id);
   field("Lambda-Runtime-Client-Context", event.client_context);
@@ -105,11 +99,12 @@ void take_error_of_trailers(const http::Fields& trailers, EventOutcome& outcome)
 
 }  // namespace
 
-RuntimeApi::RuntimeApi(http::Loops& loops, std::size_t header_bytes_max, AtRestore at_restore)
-    : at_restore_(at_restore),
+RuntimeApi::RuntimeApi(http::Loops& loops, RuntimeApiSetup setup)
+    : extensions_(std::move(setup.function), [this] { on_extensions_changed(); }),
+      at_restore_(setup.at_restore),
       loops_(loops),
       server_(loops,
-              {.header_bytes_max = header_bytes_max,
+              {.header_bytes_max = setup.header_bytes_max,
                .connections_max = kConnectionsMax,
                .keep_alive_wait_max = kKeepAliveMax,
                .stall_wait_max = kStallMax},
@@ -124,9 +119,8 @@ RuntimeApi::~RuntimeApi() {
 }
 
 Result<std::shared_ptr<RuntimeApi>> RuntimeApi::open(http::Loops& loops, boost::asio::thread_pool& reaper,
-                                                     UniqueFd listener, std::size_t header_bytes_max,
-                                                     AtRestore at_restore) {
-  std::shared_ptr<RuntimeApi> api(new RuntimeApi(loops, header_bytes_max, at_restore), [&reaper](RuntimeApi* last) {
+                                                     UniqueFd listener, RuntimeApiSetup setup) {
+  std::shared_ptr<RuntimeApi> api(new RuntimeApi(loops, std::move(setup)), [&reaper](RuntimeApi* last) {
     boost::asio::post(reaper, [owned = std::unique_ptr<RuntimeApi>(last)]() mutable { owned.reset(); });
   });
   ASSIGN_OR_RETURN(std::ignore, api->server_.listen_on(std::move(listener)));
@@ -172,6 +166,10 @@ http::Task<> RuntimeApi::route(http::Exchange& exchange) {
         co_return co_await take_answer(exchange, std::string(path.substr(0, slash)), what == "/error");
     }
   }
+  if (split.ok() && split->path.starts_with(ExtensionsApi::kRoot))
+    co_return co_await extensions_.handle(exchange, split->path.substr(ExtensionsApi::kRoot.size()));
+  if (split.ok() && split->path.starts_with(ExtensionsApi::kLauncherRoot))
+    co_return co_await extensions_.handle_launcher(exchange, split->path.substr(ExtensionsApi::kLauncherRoot.size()));
   co_await refuse(exchange, 404, "InvalidPath", "the Runtime API has no such path or method");
 }
 
@@ -204,7 +202,9 @@ void RuntimeApi::wait_for_work(http::Exchange& exchange, std::function<void(std:
 }
 
 http::Task<> RuntimeApi::next(http::Exchange& exchange) {
-  settle_init(Status());
+  extensions_.close_registration();
+  runtime_asked_ = true;
+  on_extensions_changed();
   const auto work = co_await http::awaited<std::shared_ptr<Work>>(
       exchange.loop(), [&](auto done) { wait_for_work(exchange, std::move(done)); });
   exchange.set_on_client_gone({});
@@ -329,6 +329,54 @@ std::string RuntimeApi::init_error_document() {
   return init_error_document_;
 }
 
+// Called as often as an extension registers, waits, or fails: the init is over when all wait, and so is an invocation.
+void RuntimeApi::on_extensions_changed() {
+  if (const Status failure = extensions_.failure(); !failure.ok()) {
+    settle_init(failure);
+    std::unordered_map<std::string, std::shared_ptr<Work>> works;
+    {
+      const std::lock_guard lock(mutex_);
+      works.swap(works_);
+      offered_.clear();
+    }
+    for (auto& [id, work] : works) work->done(failed(failure.error()));
+    return settle_rest(failure);
+  }
+  if (runtime_asked_ && extensions_.ready()) settle_init(Status());
+  if (extensions_.at_rest()) settle_rest(Status());
+}
+
+void RuntimeApi::settle_rest(const Status& status) {
+  std::vector<std::function<void(Status)>> done;
+  {
+    const std::lock_guard lock(mutex_);
+    done.swap(on_rest_);
+  }
+  for (const auto& one : done) one(status);
+}
+
+http::Task<Status> RuntimeApi::rest(http::Loop& loop, http::TimePoint deadline) {
+  Timer timer(loop.executor(), deadline);
+  timer.async_wait([held = weak_from_this()](const boost::system::error_code& stopped) {
+    const auto self = stopped ? nullptr : held.lock();
+    if (self != nullptr) self->settle_rest(Error{ErrorKind::timeout, "an extension asked for no event in time"});
+  });
+  co_return co_await http::awaited<Status>(loop, [&](auto done) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!ended_) on_rest_.push_back(done);
+    }
+    on_extensions_changed();
+    if (has_ended()) settle_rest(Error{ErrorKind::unavailable, "the environment has ended"});
+  });
+}
+
+bool RuntimeApi::at_rest(http::TimePoint now) {
+  if (!extensions_.at_rest()) return false;
+  const std::lock_guard lock(mutex_);
+  return !waiting_.empty() || now > busy_until_;
+}
+
 std::shared_ptr<RuntimeApi::Work> RuntimeApi::begin_answer(const std::string& id) {
   const std::lock_guard lock(mutex_);
   const auto found = works_.find(id);
@@ -361,9 +409,12 @@ void RuntimeApi::fail(const std::string& id, const char* error_type, const std::
 void RuntimeApi::offer(std::shared_ptr<Work> work) {
   Waiting taker;
   bool ended = false;
+  if (const Status failure = extensions_.failure(); !failure.ok()) return work->done(failed(failure.error()));
+  extensions_.begin_invocation(work->event);
   {
     const std::lock_guard lock(mutex_);
     ended = ended_;
+    busy_until_ = std::max(busy_until_, work->event.deadline);
     if (!ended) {
       works_[work->event.request_id] = work;
       if (waiting_.empty()) {
@@ -393,6 +444,11 @@ http::Task<EventOutcome> RuntimeApi::invoke(http::Loop& loop, Event event) {
   });
 }
 
+bool RuntimeApi::has_ended() {
+  const std::lock_guard lock(mutex_);
+  return ended_;
+}
+
 void RuntimeApi::end() {
   std::deque<Waiting> waiting;
   std::unordered_map<std::string, std::shared_ptr<Work>> works;
@@ -403,7 +459,9 @@ void RuntimeApi::end() {
     works.swap(works_);
     offered_.clear();
   }
+  extensions_.end();
   settle_init(Error{ErrorKind::unavailable, "the environment ended during init"});
+  settle_rest(Error{ErrorKind::unavailable, "the environment has ended"});
   for (auto& one : waiting) one.done(nullptr);
   for (auto& [id, work] : works) work->done(failed({ErrorKind::unavailable, "the environment has ended"}));
 }

@@ -6,6 +6,7 @@
 //   POST /2018-06-01/runtime/init/error
 //   GET  /2018-06-01/runtime/restore/next
 //   POST /2018-06-01/runtime/restore/error
+//   /2020-01-01/extension/…: extensions_api.h
 //
 // A response with Lambda-Runtime-Function-Response-Mode: streaming is passed on while it comes, and may report an error
 // in its trailers ("Building a custom runtime for AWS Lambda").
@@ -26,6 +27,7 @@
 
 #include "http/server.h"
 #include "invoke/event.h"
+#include "invoke/extensions_api.h"
 
 namespace thaw::invoke {
 
@@ -42,19 +44,24 @@ struct WaitingCall {
   std::string request;
 };
 
+struct RuntimeApiSetup {
+  std::size_t header_bytes_max = 65536;
+  FunctionIdentity function;
+  AtRestore at_restore = AtRestore::pass;
+};
+
 // Ownership: owns the listener; borrows loops and reaper, which outlive it. Threads: every method from any thread.
 class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
  public:
   // listener: a socket bound in the environment. The last reference may be dropped anywhere: connections are waited for
   // on a thread of reaper.
   static Result<std::shared_ptr<RuntimeApi>> open(http::Loops& loops, boost::asio::thread_pool& reaper,
-                                                  UniqueFd listener, std::size_t header_bytes_max,
-                                                  AtRestore at_restore);
+                                                  UniqueFd listener, RuntimeApiSetup setup);
 
   ~RuntimeApi();
 
-  // Until the runtime asks for its first event, or is parked. Errors: function_failed with what it says of its init or
-  // of its restore; timeout; unavailable after end().
+  // Until the runtime asks for its first event, and so do all extensions, or it is parked. Errors: function_failed with
+  // what it says of its init or of its restore, or with what became of an extension; timeout; unavailable after end().
   http::Task<Status> ready(http::Loop& loop, http::TimePoint deadline);
   // What the runtime has said of an init that failed: its JSON; empty when it has said nothing.
   std::string init_error_document();
@@ -64,6 +71,11 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
   // not changed while it was taken.
   std::uint64_t calls_seen() const { return calls_seen_; }
   std::vector<WaitingCall> waiting_calls();
+  ExtensionsApi& extensions() { return extensions_; }
+  // Until every extension that heard of the invocation asks for its next event. Errors: as ready().
+  http::Task<Status> rest(http::Loop& loop, http::TimePoint deadline);
+  // Whether the environment may be frozen: all wait for an event, or the last event's time is over.
+  bool at_rest(http::TimePoint now);
   // The environment is over: whoever waits gets `unavailable`.
   void end();
 
@@ -78,7 +90,7 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
     std::function<void(std::shared_ptr<Work>)> done;
   };
 
-  RuntimeApi(http::Loops& loops, std::size_t header_bytes_max, AtRestore at_restore);
+  RuntimeApi(http::Loops& loops, RuntimeApiSetup setup);
 
   http::Task<> handle(http::Exchange& exchange);
   http::Task<> route(http::Exchange& exchange);
@@ -89,6 +101,9 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
   void wait_for_work(http::Exchange& exchange, std::function<void(std::shared_ptr<Work>)> done);
   void offer(std::shared_ptr<Work> work);
   void settle_init(Status status);
+  void on_extensions_changed();
+  void settle_rest(const Status& status);
+  bool has_ended();
   // False when nobody waits for it any more.
   bool finish(const std::string& id, EventOutcome outcome);
   // The same with an error of the function.
@@ -105,10 +120,14 @@ class RuntimeApi : public std::enable_shared_from_this<RuntimeApi> {
   std::optional<Status> init_;  // how it went, once that is known
   std::string init_error_document_;
   std::function<void(Status)> on_init_;
+  std::vector<std::function<void(Status)>> on_rest_;
+  http::TimePoint busy_until_{};  // the latest deadline of all events so far
   std::uint64_t next_id_ = 0;
   bool init_error_coming_ = false;
   bool ended_ = false;
 
+  std::atomic<bool> runtime_asked_{false};
+  ExtensionsApi extensions_;
   const AtRestore at_restore_;
   std::atomic<std::uint64_t> calls_seen_{0};
   http::Loops& loops_;

@@ -245,6 +245,9 @@ TimePoint FunctionPool::sweep(TimePoint now) {
       const TimePoint freeze_at = environment->idle_since + pool_.limits_.freeze_after;
       if (drop_at <= now) {
         destroy_locked(environment);
+      } else if (idle && freeze_at <= now && environment->runtime != nullptr && !environment->runtime->at_rest(now)) {
+        // What its runtime still does after a response, it does before it asks for the next event.
+        next = std::min({next, drop_at, now + pool_.limits_.freeze_after});
       } else if (idle && freeze_at <= now) {
         environment->state = EnvironmentState::frozen;
         // Servers close idle connections by timers that fire right after a thaw: none is used across a freeze.

@@ -151,10 +151,11 @@ void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<s
   }
   std::shared_ptr<invoke::RuntimeApi> runtime;
   if (started->listener.valid()) {
-    const bool is_original = use_ == Use::making && !environment->restored;
-    auto opened = invoke::RuntimeApi::open(pool_.loops_, pool_.reaper_, std::move(started->listener),
-                                           pool_.limits_.header_bytes_max,
-                                           is_original ? invoke::AtRestore::park : invoke::AtRestore::pass);
+    invoke::RuntimeApiSetup setup;
+    setup.header_bytes_max = pool_.limits_.header_bytes_max;
+    setup.function = {config().name, record_->version, config().handler, std::string(model::kAccount)};
+    if (use_ == Use::making && !environment->restored) setup.at_restore = invoke::AtRestore::park;
+    auto opened = invoke::RuntimeApi::open(pool_.loops_, pool_.reaper_, std::move(started->listener), std::move(setup));
     if (opened.ok()) {
       runtime = std::move(*opened);
     } else {
