@@ -266,6 +266,11 @@ http::Task<EventResult> EventInvoker::run(http::Loop& loop, EventRequest request
     result.status = Error{ErrorKind::unsupported, "it is a web function: it takes no events"};
     co_return result;
   }
+  const auto permit = gate_.enter(request.record->config.name);
+  if (!permit.ok()) {
+    result.status = permit.error();
+    co_return result;
+  }
   std::string payload = std::move(request.payload);
   Run run(pool_, loop, request);
   if (request.sink != nullptr) co_return co_await go_streamed(loop, run, std::move(payload), *request.sink);
