@@ -45,6 +45,8 @@ constexpr ConfigKey kKeys[] = {
      "Largest request body passed to a function; bodies are streamed; 0 = no bound"},
     {"header_max_kb", ValueType::count, "64", "kB", 1, 1024, "Largest request head (request line and headers)"},
     {"connections_max", ValueType::count, "10000", "", 1, 1000000, "Client connections open at a time"},
+    {"concurrent_executions_max", ValueType::count, "1000", "", 1, 1000000,
+     "Invocations at a time of all functions together; one more is answered 429"},
     {"log_level", ValueType::text, "info", "", 0, 0,
      "What the daemon logs on standard error: debug, info, warn or error"},
     {"log_file_max_mb", ValueType::count, "4", "MB", 1, 1024,
@@ -371,6 +373,7 @@ Result<ServeConfig> load_config(const ConfigSources& sources) {
   set_count("body_max_mb", config.body_max_mb);
   set_count("header_max_kb", config.header_max_kb);
   set_count("connections_max", config.connections_max);
+  set_count("concurrent_executions_max", config.concurrent_executions_max);
   set_count("log_file_max_mb", config.log_file_max_mb);
   set_count("logs_max_mb", config.logs_max_mb);
   set_count("snapshots_max_mb", config.snapshots_max_mb);

@@ -42,6 +42,7 @@ struct ServeConfig {
   std::uint64_t body_max_mb = 10240;  // 0: no bound
   std::uint32_t header_max_kb = 64;
   std::uint32_t connections_max = 10000;
+  std::uint32_t concurrent_executions_max = 1000;
   std::string log_level = "info";  // debug, info, warn or error
   std::uint64_t log_file_max_mb = 4;
   std::uint64_t logs_max_mb = 1024;

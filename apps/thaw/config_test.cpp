@@ -83,6 +83,7 @@ TEST_F(Config, EveryKeyIsTakenFromTheFile) {
   EXPECT_EQ(config->body_max_mb, 7u);
   EXPECT_EQ(config->header_max_kb, 7u);
   EXPECT_EQ(config->connections_max, 7u);
+  EXPECT_EQ(config->concurrent_executions_max, 7u);
   EXPECT_EQ(config->log_level, "warn");
   EXPECT_EQ(config->log_file_max_mb, 7u);
   EXPECT_EQ(config->logs_max_mb, 7u);

@@ -118,7 +118,8 @@ class Daemon {
     options.upload_bytes_max = config_.upload_max_mb << 20;
     options.memory_bytes_max = pool_limits.memory_bytes_max;
     options.started_at = std::chrono::steady_clock::now();
-    gateway_.emplace(*catalog_, *pool_, *logs_, options);
+    gate_.emplace(*catalog_, config_.concurrent_executions_max);
+    gateway_.emplace(*catalog_, *gate_, *pool_, *logs_, options);
     gateway_->use_models(models_->api());
     http::ServerLimits limits;
     limits.header_bytes_max = std::size_t{config_.header_max_kb} << 10;
@@ -224,6 +225,7 @@ class Daemon {
   std::atomic<bool> spawner_lost_{false};
   std::uint16_t port_ = 0;
   std::unique_ptr<control::Catalog> catalog_;
+  std::optional<control::ConcurrencyGate> gate_;
   std::optional<control::ModelResolver> resolver_;
   std::unique_ptr<observe::FunctionLogs> logs_;
   std::unique_ptr<snapshot::SnapshotFolder> snapshots_;

@@ -136,6 +136,15 @@ class Catalog {
   virtual Status remove_setting(std::string_view function, SettingKind kind, std::string_view qualifier) = 0;
   // By qualifier.
   virtual std::vector<Setting> settings(std::string_view function, SettingKind kind) const = 0;
+  struct FunctionSetting {
+    std::string function;  // in lower case
+    Setting setting;
+  };
+  // Of all functions, by name and qualifier. Memory only.
+  virtual std::vector<FunctionSetting> settings(SettingKind kind) const = 0;
+  // Grows with every change of a setting of the kind, its function's end included: what was read before a change has
+  // another number.
+  virtual std::uint64_t setting_changes(SettingKind kind) const = 0;
 
   // A fresh path for an upload, inside the data folder.
   virtual std::string new_upload_path() = 0;

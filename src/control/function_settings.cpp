@@ -22,6 +22,12 @@ Result<std::optional<model::FunctionUrlConfig>> function_url(const Catalog& cata
   return read<model::FunctionUrlConfig>(catalog, SettingKind::function_url, name, model::function_url_from_json);
 }
 
+Result<std::optional<model::ReservedConcurrency>> reserved_concurrency(const Catalog& catalog,
+                                                                       std::string_view function) {
+  return read<model::ReservedConcurrency>(catalog, SettingKind::reserved_concurrency, {function, {}},
+                                          model::reserved_concurrency_from_json);
+}
+
 Result<std::optional<model::EventInvokeConfig>> event_invoke(const Catalog& catalog, model::QualifiedName name) {
   return read<model::EventInvokeConfig>(catalog, SettingKind::event_invoke, name, model::event_invoke_from_json);
 }

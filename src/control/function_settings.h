@@ -17,6 +17,8 @@ std::string_view setting_qualifier(std::string_view qualifier);
 
 // Nothing when there is none.
 Result<std::optional<model::FunctionUrlConfig>> function_url(const Catalog& catalog, model::QualifiedName name);
+Result<std::optional<model::ReservedConcurrency>> reserved_concurrency(const Catalog& catalog,
+                                                                       std::string_view function);
 Result<std::optional<model::EventInvokeConfig>> event_invoke(const Catalog& catalog, model::QualifiedName name);
 
 }  // namespace thaw::control

@@ -20,6 +20,7 @@ enum class SettingKind {
   runtime_management,
   recursion,
 };
+inline constexpr std::size_t kSettingKinds = 8;
 
 // Of one document, in bytes, and of the documents of one function.
 inline constexpr std::size_t kSettingBytesMax = 64 * 1024;

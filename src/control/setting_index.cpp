@@ -1,7 +1,9 @@
 #include "control/setting_index.h"
 
+#include <algorithm>
 #include <array>
 #include <mutex>
+#include <tuple>
 
 #include "control/function_table.h"
 
@@ -18,6 +20,7 @@ constexpr std::array kKindNames{
     std::pair{SettingKind::runtime_management, std::string_view("runtime_management")},
     std::pair{SettingKind::recursion, std::string_view("recursion")},
 };
+static_assert(kKindNames.size() == kSettingKinds);
 
 }  // namespace
 
@@ -62,31 +65,54 @@ std::size_t SettingIndex::count(std::string_view function) const {
   return documents == functions_.end() ? 0 : documents->second.size();
 }
 
+std::vector<Catalog::FunctionSetting> SettingIndex::list(SettingKind kind) const {
+  const std::shared_lock lock(mutex_);
+  std::vector<Catalog::FunctionSetting> found;
+  for (const auto& [function, documents] : functions_) {
+    for (auto at = documents.lower_bound(Key{kind, {}}); at != documents.end() && at->first.first == kind; ++at) {
+      Setting setting{.kind = kind, .qualifier = at->first.second, .json = *at->second};
+      found.push_back({.function = function, .setting = std::move(setting)});
+    }
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.function, a.setting.qualifier) < std::tie(b.function, b.setting.qualifier);
+  });
+  return found;
+}
+
 void SettingIndex::put(std::string_view function, Setting setting) {
   auto text = std::make_shared<const std::string>(std::move(setting.json));
   const std::unique_lock lock(mutex_);
+  note_change(setting.kind);
   functions_[folded_name(function)][Key{setting.kind, std::move(setting.qualifier)}] = std::move(text);
 }
 
 void SettingIndex::erase(std::string_view function, SettingKind kind, std::string_view qualifier) {
-  const std::unique_lock lock(mutex_);
-  const auto documents = functions_.find(folded_name(function));
-  if (documents == functions_.end()) return;
-  documents->second.erase(Key{kind, qualifier});
-  if (documents->second.empty()) functions_.erase(documents);
+  erase_if(function, [&](const Key& key) { return key == Key{kind, qualifier}; });
 }
 
 void SettingIndex::erase_qualifier(std::string_view function, std::string_view qualifier) {
-  const std::unique_lock lock(mutex_);
-  const auto documents = functions_.find(folded_name(function));
-  if (documents == functions_.end()) return;
-  std::erase_if(documents->second, [&](const auto& one) { return one.first.second == qualifier; });
-  if (documents->second.empty()) functions_.erase(documents);
+  erase_if(function, [&](const Key& key) { return key.second == qualifier; });
 }
 
 void SettingIndex::erase(std::string_view function) {
+  erase_if(function, [](const Key&) { return true; });
+}
+
+template <class Goes>
+void SettingIndex::erase_if(std::string_view function, Goes goes) {
   const std::unique_lock lock(mutex_);
-  functions_.erase(folded_name(function));
+  const auto documents = functions_.find(folded_name(function));
+  if (documents == functions_.end()) return;
+  for (auto at = documents->second.begin(); at != documents->second.end();) {
+    if (!goes(at->first)) {
+      ++at;
+      continue;
+    }
+    note_change(at->first.first);
+    at = documents->second.erase(at);
+  }
+  if (documents->second.empty()) functions_.erase(documents);
 }
 
 }  // namespace thaw::control

@@ -3,6 +3,9 @@
 // Ownership: shares immutable texts with whoever found them. Threads: any.
 #pragma once
 
+#include <array>
+#include <atomic>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <shared_mutex>
@@ -12,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/catalog.h"
 #include "control/setting.h"
 
 namespace thaw::control {
@@ -24,7 +28,10 @@ class SettingIndex {
                                           std::string_view qualifier) const;
   // By qualifier.
   std::vector<Setting> list(std::string_view function, SettingKind kind) const;
+  std::vector<Catalog::FunctionSetting> list(SettingKind kind) const;
   std::size_t count(std::string_view function) const;
+  // See Catalog::setting_changes().
+  std::uint64_t changes(SettingKind kind) const { return changes_.at(static_cast<std::size_t>(kind)); }
 
   void put(std::string_view function, Setting setting);
   void erase(std::string_view function, SettingKind kind, std::string_view qualifier);
@@ -36,8 +43,14 @@ class SettingIndex {
   using Key = std::pair<SettingKind, std::string>;
   using Documents = std::map<Key, std::shared_ptr<const std::string>>;
 
+  template <class Goes>
+  void erase_if(std::string_view function, Goes goes);
+  // With mutex_ held for writing.
+  void note_change(SettingKind kind) { ++changes_.at(static_cast<std::size_t>(kind)); }
+
   mutable std::shared_mutex mutex_;
-  std::unordered_map<std::string, Documents> functions_;  // by folded name; guarded by mutex_
+  std::unordered_map<std::string, Documents> functions_;             // by folded name; guarded by mutex_
+  std::array<std::atomic<std::uint64_t>, kSettingKinds> changes_{};  // by kind; written with mutex_ held
 };
 
 }  // namespace thaw::control

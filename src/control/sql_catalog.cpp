@@ -352,6 +352,10 @@ class SqlCatalog final : public Catalog {
     return settings_.list(function, kind);
   }
 
+  std::vector<FunctionSetting> settings(SettingKind kind) const override { return settings_.list(kind); }
+
+  std::uint64_t setting_changes(SettingKind kind) const override { return settings_.changes(kind); }
+
   std::string new_upload_path() override { return packages_->new_upload_path(); }
 
   Result<PackageHold> hold_package(const std::string& code_sha256) override {

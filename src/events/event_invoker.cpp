@@ -306,6 +306,11 @@ http::Task<EventResult> EventInvoker::run(http::Loop& loop, EventRequest request
     result.status = Error{ErrorKind::unsupported, "it is a web function: it takes no events"};
     co_return result;
   }
+  const auto permit = gate_.enter(request.record->config.name);
+  if (!permit.ok()) {
+    result.status = permit.error();
+    co_return result;
+  }
   ResponseSink* const sink = request.sink;
   const auto run = std::make_shared<Run>(pool_, loop, std::move(request));
   if (sink != nullptr) co_return co_await go_streamed(loop, run, *sink);

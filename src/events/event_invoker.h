@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "control/concurrency.h"
 #include "http/loop.h"
 #include "invoke/event.h"
 #include "model/function.h"
@@ -42,7 +43,8 @@ struct EventRequest {
 };
 
 struct EventResult {
-  // Nothing of the function's own doing: overloaded (no environment in time), not_found, unavailable, unsupported (not
+  // Nothing of the function's own doing: overloaded (no environment in time, or with a code of control/concurrency.h as
+  // many invocations as may be), not_found, unavailable, unsupported (not
   // an event function, or too large for this host).
   Status status;
   // Lambda's X-Amz-Function-Error: "Unhandled", or empty. The payload is {"errorType", "errorMessage", …} then: the
@@ -57,10 +59,10 @@ struct EventResult {
   std::string log_tail;
 };
 
-// Ownership: borrows the pool. Threads: run() on any loop, which the caller's task runs on.
+// Ownership: borrows the pool and the gate. Threads: run() on any loop, which the caller's task runs on.
 class EventInvoker {
  public:
-  explicit EventInvoker(pool::Pool& pool) : pool_(pool) {}
+  EventInvoker(pool::Pool& pool, control::ConcurrencyGate& gate) : pool_(pool), gate_(gate) {}
 
   // An invocation goes on when its client goes away, as Lambda's do. The environment is given back when the runtime has
   // sent its response, however long the sink takes for the rest of it.
@@ -68,6 +70,7 @@ class EventInvoker {
 
  private:
   pool::Pool& pool_;
+  control::ConcurrencyGate& gate_;
 };
 
 }  // namespace thaw::events

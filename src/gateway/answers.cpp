@@ -4,6 +4,7 @@
 #include <boost/json/string.hpp>
 
 #include "control/catalog.h"
+#include "control/concurrency.h"
 #include "gateway/model_finder.h"
 
 namespace thaw::gateway {
@@ -99,8 +100,11 @@ http::Task<Status> answer_control_error(http::Exchange& exchange, const Error& e
   const std::string_view type = precondition                        ? "PreconditionFailedException"
                                 : error.code.ends_with("Exception") ? std::string_view(error.code)
                                                                     : lambda_error_type(error.kind);
-  const std::string body = std::string("{\"Type\":\"") + (is_users_fault(error.kind) ? "User" : "Service") +
-                           "\",\"Message\":" + json_quoted(error.message) + "}\n";
+  std::string body = std::string("{\"Type\":\"") + (is_users_fault(error.kind) ? "User" : "Service") +
+                     "\",\"Message\":" + json_quoted(error.message);
+  const bool throttled = error.code == control::kReservedLimitExceeded || error.code == control::kAccountLimitExceeded;
+  if (throttled) body += ",\"Reason\":" + json_quoted(error.code);
+  body += "}\n";
   std::string fields = "x-amzn-ErrorType: " + std::string(type) + "\r\n";
   if (status == 429 || status == 503) fields += kRetryAfter;
   co_return co_await exchange.respond({.status = status, .body = body, .extra_fields = fields});

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "control/function_settings.h"
 #include "gateway/answers.h"
 #include "gateway/control_request.h"
 #include "gateway/function_json.h"
@@ -70,9 +71,9 @@ Status check_control_caller(const http::Peer& peer, const http::RequestHead& req
   return {};
 }
 
-ControlApi::ControlApi(control::Catalog& catalog, pool::Pool& pool, observe::FunctionLogs& logs,
-                       const GatewayOptions& options)
-    : catalog_(catalog), pool_(pool), logs_(logs), options_(options) {}
+ControlApi::ControlApi(control::Catalog& catalog, control::ConcurrencyGate& gate, pool::Pool& pool,
+                       observe::FunctionLogs& logs, const GatewayOptions& options)
+    : catalog_(catalog), gate_(gate), pool_(pool), logs_(logs), options_(options) {}
 
 ControlApi::~ControlApi() { workers_.join(); }
 
@@ -100,6 +101,10 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     if (method == "POST") co_return co_await create_function(exchange);
     if (method != "GET") co_return no_method();
     co_return co_await list(exchange, *query);
+  }
+  if (path == "/2016-08-19/account-settings/" || path == "/2016-08-19/account-settings") {
+    if (method != "GET") co_return no_method();
+    co_return co_await account_settings(exchange);
   }
   if (SettingsApi::is_path(path)) co_return co_await settings_.handle(exchange, path, *query);
   if (models_ != nullptr && ModelsApi::is_path(path)) co_return co_await models_->handle(exchange, path, *query);
@@ -173,8 +178,11 @@ http::Task<Status> ControlApi::describe(http::Exchange& exchange, const std::str
   // Of a weighted alias its own version, as Lambda does.
   const auto record = catalog_.find({name, qualifier}, 1);
   if (record == nullptr) co_return no_function(qualifier.empty() ? name : name + ":" + qualifier);
-  const boost::json::object body{{"Configuration", configuration(*record, qualifier)},
-                                 {"Thaw", function_environments(pool_.view(pool::PoolKeyView(*record)))}};
+  boost::json::object body{{"Configuration", configuration(*record, qualifier)},
+                           {"Thaw", function_environments(pool_.view(pool::PoolKeyView(*record)))}};
+  const auto reserved = control::reserved_concurrency(catalog_, name);
+  if (!reserved.ok()) co_return reserved.error();
+  if (reserved->has_value()) body["Concurrency"] = model::to_json(**reserved);
   co_return co_await answer_json(exchange, 200, body);
 }
 

@@ -13,6 +13,7 @@
 //   POST   /2015-03-31/functions/NAME/aliases            create; GET lists
 //   GET    /2015-03-31/functions/NAME/aliases/ALIAS      also PUT, DELETE
 //   POST   /2015-03-31/functions/NAME/invocations        Invoke, of event functions
+//   GET    /2016-08-19/account-settings/                 GetAccountSettings
 //   GET    /thaw/v1/functions/NAME/logs?follow=1&bytes=N
 //   GET    /thaw/v1/models, /thaw/v1/objects             see models_api.h
 //   …      /DATE/functions/NAME/url, …                   see settings_api.h
@@ -57,7 +58,8 @@ Status check_control_caller(const http::Peer& peer, const http::RequestHead& req
 // Ownership: borrows all it is given. Threads: handle() on any loop; file I/O runs on two worker threads.
 class ControlApi {
  public:
-  ControlApi(control::Catalog& catalog, pool::Pool& pool, observe::FunctionLogs& logs, const GatewayOptions& options);
+  ControlApi(control::Catalog& catalog, control::ConcurrencyGate& gate, pool::Pool& pool, observe::FunctionLogs& logs,
+             const GatewayOptions& options);
   ~ControlApi();
 
   http::Task<> handle(http::Exchange& exchange, std::string_view target);
@@ -78,6 +80,9 @@ class ControlApi {
   http::Task<Status> status(http::Exchange& exchange);
   // qualifier: as function_configuration's.
   boost::json::object configuration(const model::FunctionRecord& record, std::string_view qualifier) const;
+
+  // Of account_api.cpp.
+  http::Task<Status> account_settings(http::Exchange& exchange);
 
   // Of invoke_api.cpp. What both invocations have in common: everything but the type, read and checked.
   http::Task<Result<events::EventRequest>> read_invocation(http::Exchange& exchange, const std::string& name,
@@ -115,14 +120,15 @@ class ControlApi {
   http::Task<Status> list_aliases(http::Exchange& exchange, const std::string& name, const Query& query);
 
   control::Catalog& catalog_;
+  control::ConcurrencyGate& gate_;
   pool::Pool& pool_;
-  events::EventInvoker invoker_{pool_};
+  events::EventInvoker invoker_{pool_, gate_};
   observe::FunctionLogs& logs_;
   const GatewayOptions& options_;
   ModelsApi* models_ = nullptr;
   std::atomic<std::uint16_t> port_{0};
   boost::asio::thread_pool workers_{2};
-  SettingsApi settings_{catalog_, workers_, port_};
+  SettingsApi settings_{catalog_, gate_, workers_, port_};
   std::atomic<unsigned> followers_{0};
 };
 

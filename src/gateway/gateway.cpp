@@ -5,12 +5,14 @@
 
 namespace thaw::gateway {
 
-Gateway::Gateway(control::Catalog& catalog, pool::Pool& pool, observe::FunctionLogs& logs, GatewayOptions options)
+Gateway::Gateway(control::Catalog& catalog, control::ConcurrencyGate& gate, pool::Pool& pool,
+                 observe::FunctionLogs& logs, GatewayOptions options)
     : catalog_(catalog),
+      gate_(gate),
       pool_(pool),
       event_requests_(invoker_, logs),
       options_(options),
-      control_(catalog, pool, logs, options_),
+      control_(catalog, gate, pool, logs, options_),
       openai_(catalog, options_.body_bytes_max) {}
 
 // Not a coroutine: the way of every invocation leads through here.

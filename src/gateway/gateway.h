@@ -30,7 +30,8 @@ namespace thaw::gateway {
 // Ownership: borrows all it is given; they outlive it. Threads: handle() on any loop.
 class Gateway {
  public:
-  Gateway(control::Catalog& catalog, pool::Pool& pool, observe::FunctionLogs& logs, GatewayOptions options);
+  Gateway(control::Catalog& catalog, control::ConcurrencyGate& gate, pool::Pool& pool, observe::FunctionLogs& logs,
+          GatewayOptions options);
 
   http::Task<> handle(http::Exchange& exchange);
   // Known only once the listener is open.
@@ -49,8 +50,9 @@ class Gateway {
   Result<std::optional<model::FunctionUrlConfig>> url_of(const Route& route) const;
 
   control::Catalog& catalog_;
+  control::ConcurrencyGate& gate_;
   pool::Pool& pool_;
-  events::EventInvoker invoker_{pool_};
+  events::EventInvoker invoker_{pool_, gate_};
   EventRequests event_requests_;
   const GatewayOptions options_;
   ControlApi control_;

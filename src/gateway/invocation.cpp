@@ -249,6 +249,11 @@ http::Task<> Gateway::invoke(http::Exchange& exchange, Route route, HeldBody* bo
     co_await answer_failure(exchange, route, *refused, request_id);
     co_return;
   }
+  const auto permit = gate_.enter(record->config.name);
+  if (!permit.ok()) {
+    co_await answer_failure(exchange, route, permit.error(), request_id);
+    co_return;
+  }
   auto lease = pool_.try_acquire(record);
   if (!lease) {
     auto waited = co_await pool_.acquire(exchange, record);

@@ -40,6 +40,8 @@ const SettingsApi::Resource* SettingsApi::find_resource(std::string_view path) {
       Resource{"/2021-10-31/functions/", "/urls", &SettingsApi::list_urls},
       Resource{"/2019-09-25/functions/", "/event-invoke-config", &SettingsApi::event_invoke},
       Resource{"/2019-09-25/functions/", "/event-invoke-config/list", &SettingsApi::list_event_invokes},
+      Resource{"/2017-10-31/functions/", "/concurrency", &SettingsApi::put_concurrency},
+      Resource{"/2019-09-30/functions/", "/concurrency", &SettingsApi::get_concurrency},
   };
   for (const Resource& resource : kResources) {
     if (path.size() <= resource.prefix.size() + resource.suffix.size()) continue;

@@ -4,6 +4,8 @@
 //   GET    /2021-10-31/functions/NAME/urls?Marker=&MaxItems=
 //   PUT    /2019-09-25/functions/NAME/event-invoke-config?Qualifier= PutFunctionEventInvokeConfig; POST updates; GET,
 //   DELETE GET    /2019-09-25/functions/NAME/event-invoke-config/list?Marker=&MaxItems=
+//   PUT    /2017-10-31/functions/NAME/concurrency                    PutFunctionConcurrency; DELETE
+//   GET    /2019-09-30/functions/NAME/concurrency
 //
 // NAME is a name, a partial or a full ARN, with or without a qualifier.
 #pragma once
@@ -18,6 +20,7 @@
 #include <string_view>
 
 #include "control/catalog.h"
+#include "control/concurrency.h"
 #include "gateway/control_request.h"
 #include "http/server.h"
 
@@ -27,8 +30,9 @@ namespace thaw::gateway {
 class SettingsApi {
  public:
   // port: where functions answer; it is known only once the listener is open.
-  SettingsApi(control::Catalog& catalog, boost::asio::thread_pool& workers, const std::atomic<std::uint16_t>& port)
-      : catalog_(catalog), workers_(workers), port_(port) {}
+  SettingsApi(control::Catalog& catalog, const control::ConcurrencyGate& gate, boost::asio::thread_pool& workers,
+              const std::atomic<std::uint16_t>& port)
+      : catalog_(catalog), gate_(gate), workers_(workers), port_(port) {}
 
   static bool is_path(std::string_view path);
   // path: decoded from nothing yet, without the query.
@@ -73,7 +77,12 @@ class SettingsApi {
   http::Task<Status> change_event_invoke(const Call& call);
   http::Task<Status> list_event_invokes(const Call& call);
 
+  // Of concurrency_api.cpp.
+  http::Task<Status> put_concurrency(const Call& call);
+  http::Task<Status> get_concurrency(const Call& call);
+
   control::Catalog& catalog_;
+  const control::ConcurrencyGate& gate_;
   boost::asio::thread_pool& workers_;
   const std::atomic<std::uint16_t>& port_;
 };

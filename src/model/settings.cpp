@@ -242,4 +242,24 @@ Result<EventInvokeConfig> event_invoke_from_json(std::string_view text) {
   return config;
 }
 
+Status apply(const json::object& body, ReservedConcurrency& reserved) {
+  ObjectReader reader(body);
+  ASSIGN_OR_RETURN(const auto given, reader.number("ReservedConcurrentExecutions", {.max = kConcurrentExecutionsMax}));
+  if (!given) return invalid_argument("ReservedConcurrentExecutions is missing");
+  reserved.executions = *given;
+  return reader.finish();
+}
+
+json::object to_json(const ReservedConcurrency& reserved) {
+  return {{"ReservedConcurrentExecutions", reserved.executions}};
+}
+
+Result<ReservedConcurrency> reserved_concurrency_from_json(std::string_view text) {
+  ASSIGN_OR_RETURN(const json::object object, stored_object("reserved concurrency", text));
+  ReservedConcurrency reserved;
+  if (const Status read = apply(object, reserved); !read.ok())
+    return corrupt("reserved concurrency", read.error().message);
+  return reserved;
+}
+
 }  // namespace thaw::model

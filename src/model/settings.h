@@ -29,6 +29,11 @@ inline constexpr std::uint32_t kEventAgeSecondsMin = 60;
 inline constexpr std::uint32_t kEventAgeSecondsMax = 21600;
 inline constexpr std::uint32_t kRetryAttemptsMax = 2;
 inline constexpr std::size_t kDestinationBytesMax = 350;
+// Invocations at a time, of all functions together: Lambda's default, and what reservations must leave for the others
+// ("Lambda quotas", "Configuring reserved concurrency", AWS Lambda Developer Guide).
+inline constexpr std::uint32_t kConcurrentExecutionsDefault = 1000;
+inline constexpr std::uint32_t kConcurrentExecutionsMax = 1'000'000;
+inline constexpr std::uint32_t kUnreservedExecutionsMin = 100;
 
 enum class UrlAuthType : std::uint8_t { none, aws_iam };
 enum class InvokeMode : std::uint8_t { buffered, response_stream };
@@ -80,5 +85,17 @@ struct EventInvokeConfig {
 Status apply(const boost::json::object& body, EventInvokeConfig& config);
 boost::json::object to_json(const EventInvokeConfig& config);
 Result<EventInvokeConfig> event_invoke_from_json(std::string_view text);
+
+// How many invocations at a time are a function's own, and its most.
+struct ReservedConcurrency {
+  std::uint32_t executions = 0;
+
+  bool operator==(const ReservedConcurrency&) const = default;
+};
+
+// ReservedConcurrentExecutions, which must be there.
+Status apply(const boost::json::object& body, ReservedConcurrency& reserved);
+boost::json::object to_json(const ReservedConcurrency& reserved);
+Result<ReservedConcurrency> reserved_concurrency_from_json(std::string_view text);
 
 }  // namespace thaw::model

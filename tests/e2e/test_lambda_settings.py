@@ -1,5 +1,6 @@
 """Settings of functions in Lambda's API, with boto3's client and the aws command as they are."""
 
+import concurrent.futures
 import json
 import os
 import subprocess
@@ -182,6 +183,99 @@ def test_event_invoke_configs_are_refused_by_name(daemon, amazon):
     assert answer[:2] == (404, "ResourceNotFoundException")
 
 
+# ---- Reserved concurrency, and the account
+
+
+RESERVED = "ReservedFunctionConcurrentInvocationLimitExceeded"
+
+
+def test_reserved_concurrency_is_put_shown_and_deleted(daemon, amazon):
+    daemon.deploy(EVENTS, "reserved")
+    before = amazon.get_account_settings()["AccountLimit"]
+    assert before["ConcurrentExecutions"] == 1000
+    assert "ReservedConcurrentExecutions" not in amazon.get_function_concurrency(FunctionName="reserved")
+    put = amazon.put_function_concurrency(FunctionName="reserved", ReservedConcurrentExecutions=7)
+    assert put["ReservedConcurrentExecutions"] == 7
+    assert amazon.get_function_concurrency(FunctionName=ARN + "reserved")["ReservedConcurrentExecutions"] == 7
+    assert amazon.get_function(FunctionName="reserved")["Concurrency"] == {"ReservedConcurrentExecutions": 7}
+    left = amazon.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"]
+    assert left == before["UnreservedConcurrentExecutions"] - 7
+    for _ in range(2):
+        amazon.delete_function_concurrency(FunctionName="reserved")
+    assert "Concurrency" not in amazon.get_function(FunctionName="reserved")
+    after = amazon.get_account_settings()["AccountLimit"]
+    assert after["UnreservedConcurrentExecutions"] == before["UnreservedConcurrentExecutions"]
+
+
+def test_reservations_are_refused_by_name(daemon, amazon):
+    published(daemon, amazon, "greedy")
+    put = amazon.put_function_concurrency
+    for arguments, status, words in [
+        ({"ReservedConcurrentExecutions": 901}, 400, "UnreservedConcurrentExecution below its minimum value of [100]"),
+        ({"ReservedConcurrentExecutions": -1}, 400, "from 0 to"),
+        ({}, 400, "ReservedConcurrentExecutions is missing"),
+        ({"FunctionName": "greedy:live", "ReservedConcurrentExecutions": 1}, 400, "whole function"),
+        ({"FunctionName": "nobody", "ReservedConcurrentExecutions": 1}, 404, "nobody"),
+    ]:
+        answer = refused(put, **{"FunctionName": "greedy", **arguments})
+        assert answer[0] == status and words in answer[2], answer
+
+
+def test_one_more_than_is_reserved_is_throttled(daemon, amazon):
+    function = daemon.deploy(EVENTS, "throttled", timeout_s=5)
+    amazon.put_function_concurrency(FunctionName="throttled", ReservedConcurrentExecutions=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        first = threads.submit(amazon.invoke, FunctionName="throttled", Payload=b'{"do": "hang"}')
+        harness.wait_for(lambda: function.environments("busy"), "the first invocation to run")
+        with pytest.raises(amazon.exceptions.TooManyRequestsException) as caught:
+            client(daemon).invoke(FunctionName="throttled", Payload=b"{}")
+        answer = caught.value.response
+        assert (answer["Reason"], answer["Error"]["Message"]) == (RESERVED, "Rate Exceeded.")
+        assert int(answer["retryAfterSeconds"]) >= 1
+        assert b"Task timed out" in first.result()["Payload"].read()
+    assert json.load(amazon.invoke(FunctionName="throttled", Payload=b"{}")["Payload"])["count"] == 1
+
+
+def test_nothing_reserved_stops_a_function_of_either_kind(deploy, daemon, amazon):
+    daemon.deploy(EVENTS, "stopped")
+    function = deploy()
+    assert function.get().status_code == 200
+    for name in ["stopped", function.name]:
+        amazon.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    with pytest.raises(amazon.exceptions.TooManyRequestsException):
+        amazon.invoke(FunctionName="stopped")
+    harness.assert_error(function.get(), 429, "Overloaded", RESERVED)
+    amazon.delete_function_concurrency(FunctionName=function.name)
+    assert function.get().status_code == 200
+
+
+def test_functions_without_a_reservation_share_what_is_left_of_the_account(serve):
+    daemon = serve(concurrent_executions_max=1)
+    function = daemon.deploy(EVENTS, "first", timeout_s=5)
+    daemon.deploy(EVENTS, "second")
+    assert client(daemon).get_account_settings()["AccountLimit"]["ConcurrentExecutions"] == 1
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        running = threads.submit(client(daemon).invoke, FunctionName="first", Payload=b'{"do": "hang"}')
+        harness.wait_for(lambda: function.environments("busy"), "the first invocation to run")
+        with pytest.raises(ClientError) as caught:
+            client(daemon).invoke(FunctionName="second", Payload=b"{}")
+        assert caught.value.response["Reason"] == "ConcurrentInvocationLimitExceeded"
+        running.result()
+    assert client(daemon).invoke(FunctionName="second", Payload=b"{}")["StatusCode"] == 200
+
+
+def test_account_settings_are_this_daemons_own(serve):
+    daemon = serve(upload_max_mb=5)
+    empty = client(daemon).get_account_settings()
+    assert empty["AccountUsage"] == {"TotalCodeSize": 0, "FunctionCount": 0}
+    assert empty["AccountLimit"]["CodeSizeZipped"] == 5 << 20
+    daemon.deploy(EVENTS, "one")
+    daemon.deploy(EVENTS, "same-code")
+    usage = client(daemon).get_account_settings()["AccountUsage"]
+    size = client(daemon).get_function_configuration(FunctionName="one")["CodeSize"]
+    assert usage == {"TotalCodeSize": size, "FunctionCount": 2}
+
+
 def test_the_aws_command_and_a_restart_see_the_same_settings(serve):
     daemon = serve()
     daemon.deploy(EVENTS, "kept")
@@ -189,8 +283,13 @@ def test_the_aws_command_and_a_restart_see_the_same_settings(serve):
     assert made["AuthType"] == "AWS_IAM"
     put = aws(daemon, "put-function-event-invoke-config", "--function-name", "kept", "--maximum-retry-attempts", "1")
     assert put["MaximumRetryAttempts"] == 1
+    words = ["--function-name", "kept", "--reserved-concurrent-executions", "0"]
+    assert aws(daemon, "put-function-concurrency", *words) == {"ReservedConcurrentExecutions": 0}
     daemon.kill()
     daemon.start()
     again = client(daemon).get_function_url_config(FunctionName="kept")
     assert (again["AuthType"], again["CreationTime"]) == ("AWS_IAM", made["CreationTime"])
     assert aws(daemon, "get-function-event-invoke-config", "--function-name", "kept") == put
+    with pytest.raises(ClientError) as caught:
+        client(daemon).invoke(FunctionName="kept")
+    assert caught.value.response["Reason"] == RESERVED
