@@ -120,6 +120,9 @@ class Daemon {
     options.started_at = std::chrono::steady_clock::now();
     gateway_.emplace(*catalog_, *pool_, *logs_, options);
     gateway_->use_models(models_->api());
+    gateway_->use_buckets([this](const std::string& bucket, const std::string& version) {
+      return models_->open_bucket(bucket, version);
+    });
     http::ServerLimits limits;
     limits.header_bytes_max = std::size_t{config_.header_max_kb} << 10;
     limits.connections_max = config_.connections_max;
@@ -254,6 +257,7 @@ int run_serve(const ServeConfig& config) {
                  "(The half that serves requests gives root up at once; see `thaw serve --help`, --user.)"});
   }
   ::signal(SIGPIPE, SIG_IGN);
+  model::set_place(config.place);
   auto stores = load_model_stores(config);
   if (!stores.ok()) return fail(stores.error());
   const auto lock = lock_data(config);

@@ -66,7 +66,7 @@ class Catalog {
     std::string name;
     enum class Kind : std::uint8_t { create, update } kind = Kind::update;
     std::string package_path;  // as Deploy's; empty: the code stays
-    // The package was a zip from outside; kept for CodeSha256 and CodeSize.
+    // The package was a zip from outside: the file is kept with it, for open_zip().
     model::UploadedZip zip;
     std::uint64_t unpacked_bytes_max = 0;  // of the package; 0: the catalog's own limit
     std::string revision_id;               // that $LATEST must have, when given
@@ -139,6 +139,8 @@ class Catalog {
 
   // A fresh path for an upload, inside the data folder.
   virtual std::string new_upload_path() = 0;
+  // The zip of a package that change() took in: of those with the same content, the latest. Errors: not_found.
+  virtual Result<UniqueFd> open_zip(const std::string& code_sha256) = 0;
   // The package's folder (O_PATH), kept from removal while the returned hold lives.
   struct PackageHold {
     UniqueFd folder;

@@ -49,6 +49,8 @@ class Hold {
   const std::string sha_;
 };
 
+const std::string kZipSuffix = ".zip";
+
 bool is_digest(std::string_view name) {
   return name.size() == 64 &&
          std::all_of(name.begin(), name.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
@@ -107,27 +109,33 @@ class DiskPackageStore final : public PackageStore {
 
   std::string new_upload_path() override { return uploads_ + "/" + random_uuid() + ".zip"; }
 
-  Result<Staged> unpack(const std::string& upload_path, std::uint64_t unpacked_bytes_max) override {
+  Result<Staged> unpack(const std::string& upload_path, const Unpack& how) override {
     if (std::filesystem::path(upload_path).parent_path() != uploads_) {
       return invalid_argument("the package is no upload of this catalog");
     }
     const auto zip = sys::open(upload_path, O_RDONLY | O_NOFOLLOW);
-    // The descriptor keeps the bytes; the name has no further use, whatever comes.
-    ::unlink(upload_path.c_str());
-    if (!zip) return invalid_argument("the upload is not there");
     Staged staged(staging_ + "/" + random_uuid());
+    // The descriptor keeps the bytes; the name has no further use, whatever comes.
+    if (how.keep_zip && zip.ok()) {
+      staged.keep_zip(staged.path() + ".zip");
+      if (::rename(upload_path.c_str(), staged.zip_path().c_str()) != 0) return sys::errno_error("the upload");
+    } else {
+      ::unlink(upload_path.c_str());
+    }
+    if (!zip) return invalid_argument("the upload is not there");
     if (::mkdir(staged.path().c_str(), 0755) != 0 || ::chmod(staged.path().c_str(), 0755) != 0) {
       return sys::errno_error("the staging folder");
     }
     ASSIGN_OR_RETURN(staged.folder, sys::open(staged.path(), O_RDONLY | O_DIRECTORY));
     IntakeLimits limits = options_.intake;
-    if (unpacked_bytes_max > 0) limits.unpacked_bytes_max = std::min(limits.unpacked_bytes_max, unpacked_bytes_max);
+    if (how.unpacked_bytes_max > 0)
+      limits.unpacked_bytes_max = std::min(limits.unpacked_bytes_max, how.unpacked_bytes_max);
     ASSIGN_OR_RETURN(staged.content, unpack_zip(*zip, staged.folder, limits));
     return staged;
   }
 
   Status sync(const Staged& staged) override {
-    if (is_placed(staged.content.sha256)) return {};
+    if (is_placed(staged.content.sha256) && staged.zip_path().empty()) return {};
     // One call for all files: a sync for each would cost a journal commit for each. It reports write-back errors too
     // (syncfs(2), since Linux 5.8).
     if (::syncfs(staged.folder.get()) != 0) return disk_error("writing the package to the disk");
@@ -136,8 +144,14 @@ class DiskPackageStore final : public PackageStore {
 
   Status place(const Staged& staged) override {
     const std::string& sha = staged.content.sha256;
-    if (is_placed(sha)) return {};
-    if (::renameat(AT_FDCWD, staged.path().c_str(), packages_fd_.get(), sha.c_str()) != 0) {
+    const bool placed = is_placed(sha);
+    if (placed && staged.zip_path().empty()) return {};
+    const std::string zip = sha + kZipSuffix;
+    if (!staged.zip_path().empty() &&
+        ::renameat(AT_FDCWD, staged.zip_path().c_str(), packages_fd_.get(), zip.c_str()) != 0) {
+      return disk_error("placing the package");
+    }
+    if (!placed && ::renameat(AT_FDCWD, staged.path().c_str(), packages_fd_.get(), sha.c_str()) != 0) {
       return disk_error("placing the package");
     }
     if (::fsync(packages_fd_.get()) != 0) return disk_error("placing the package");
@@ -157,6 +171,14 @@ class DiskPackageStore final : public PackageStore {
     return Catalog::PackageHold{std::move(folder), std::make_shared<const Hold>(holds_, sha)};
   }
 
+  Result<UniqueFd> open_zip(const std::string& sha) override {
+    UniqueFd zip(::openat(packages_fd_.get(), (sha + kZipSuffix).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    if (!is_digest(sha) || (!zip.valid() && errno == ENOENT))
+      return Error{ErrorKind::not_found, "the package's zip was not kept"};
+    if (!zip.valid()) return sys::errno_error("the package's zip");
+    return zip;
+  }
+
   void collect(const std::string& sha) override {
     {
       const std::lock_guard lock(mutex_);
@@ -169,7 +191,9 @@ class DiskPackageStore final : public PackageStore {
     ASSIGN_OR_RETURN(const std::vector<std::string> names, names_in(packages_));
     for (const std::string& name : names) {
       // What else lies here is not ours to remove.
-      if (is_digest(name)) remove_if_unused(name);
+      std::string_view sha = name;
+      if (sha.ends_with(kZipSuffix)) sha.remove_suffix(kZipSuffix.size());
+      if (is_digest(sha)) remove_if_unused(std::string(sha));
     }
     return {};
   }
@@ -194,11 +218,12 @@ class DiskPackageStore final : public PackageStore {
       const std::lock_guard commit(*options_.commit_lock);
       const std::lock_guard lock(holds_->mutex);
       if (options_.is_referenced(sha) || holds_->counts.contains(sha)) return;
+      ::renameat(packages_fd_.get(), (sha + kZipSuffix).c_str(), AT_FDCWD, (trash + kZipSuffix).c_str());
       if (::renameat(packages_fd_.get(), sha.c_str(), AT_FDCWD, trash.c_str()) != 0) {
         if (errno != ENOENT) log::warn("package_not_removed sha256={} errno={}", sha, errno);
-        return;
       }
     }
+    ::unlink((trash + kZipSuffix).c_str());
     if (auto status = sys::remove_tree(trash); !status) {
       log::warn("package_not_removed sha256={} error=\"{}\"", sha, status.error().message);
     }
@@ -241,6 +266,7 @@ class DiskPackageStore final : public PackageStore {
 
 PackageStore::Staged::~Staged() {
   if (path_.empty()) return;
+  if (!zip_path_.empty()) ::unlink(zip_path_.c_str());
   folder.reset();
   // After a rename to its place there is nothing here any more.
   if (auto status = sys::remove_tree(path_); !status) {

@@ -154,7 +154,7 @@ class SqlCatalog final : public Catalog {
   std::size_t count() const override { return index_.count(); }
 
   Result<model::FunctionRecord> deploy(const Deploy& request) override {
-    ASSIGN_OR_RETURN(const PackageStore::Staged staged, packages_->unpack(request.package_path, 0));
+    ASSIGN_OR_RETURN(const PackageStore::Staged staged, packages_->unpack(request.package_path, {}));
     ASSIGN_OR_RETURN(model::FunctionRecord record, describe(request, staged));
     step("unpacked");
     RETURN_IF_ERROR(packages_->sync(staged));
@@ -179,7 +179,9 @@ class SqlCatalog final : public Catalog {
     RETURN_IF_ERROR(model::check_function_name(change.name));
     std::optional<PackageStore::Staged> staged;
     if (!change.package_path.empty()) {
-      auto unpacked = packages_->unpack(change.package_path, change.unpacked_bytes_max);
+      const PackageStore::Unpack how{.unpacked_bytes_max = change.unpacked_bytes_max,
+                                     .keep_zip = !change.zip.sha256.empty() && !change.dry_run};
+      auto unpacked = packages_->unpack(change.package_path, how);
       if (!unpacked.ok()) {
         Error error = std::move(unpacked).error();
         if (error.kind == ErrorKind::invalid_argument || error.kind == ErrorKind::too_large) error.code = kBadPackage;
@@ -353,6 +355,8 @@ class SqlCatalog final : public Catalog {
   }
 
   std::string new_upload_path() override { return packages_->new_upload_path(); }
+
+  Result<UniqueFd> open_zip(const std::string& code_sha256) override { return packages_->open_zip(code_sha256); }
 
   Result<PackageHold> hold_package(const std::string& code_sha256) override {
     auto held = packages_->hold(code_sha256);

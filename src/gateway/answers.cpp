@@ -100,7 +100,8 @@ http::Task<Status> answer_control_error(http::Exchange& exchange, const Error& e
                                 : error.code.ends_with("Exception") ? std::string_view(error.code)
                                                                     : lambda_error_type(error.kind);
   const std::string body = std::string("{\"Type\":\"") + (is_users_fault(error.kind) ? "User" : "Service") +
-                           "\",\"Message\":" + json_quoted(error.message) + "}\n";
+                           "\",\"Message\":" + json_quoted(error.message) +
+                           ",\"message\":" + json_quoted(error.message) + "}\n";
   std::string fields = "x-amzn-ErrorType: " + std::string(type) + "\r\n";
   if (status == 429 || status == 503) fields += kRetryAfter;
   co_return co_await exchange.respond({.status = status, .body = body, .extra_fields = fields});

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include <boost/asio/post.hpp>
+#include <vector>
 
 #include "base/digest/sha256.h"
 #include "base/log.h"
@@ -107,18 +108,29 @@ http::Task<Result<ControlApi::CodeRequest>> ControlApi::receive_code(http::Excha
   co_return request;
 }
 
-Status ControlApi::use_code(const json::object& code, const CodeRequest& request, control::Catalog::Change& change) {
-  for (const std::string_view key : {"ImageUri", "S3Bucket", "S3Key"}) {
-    const json::value* value = code.if_contains(key);
-    if (value != nullptr && !value->is_null()) return invalid_argument(std::string(key) + " is not supported");
-  }
-  if (!request.has_zip) {
-    return invalid_argument("Please provide a source for function code: ZipFile");
-  }
-  if (request.zip.bytes == 0) return invalid_argument("Uploaded file must be a non-empty zip");
-  change.zip = request.zip;
+http::Task<Status> ControlApi::use_code(http::Exchange& exchange, const json::object& code, const CodeRequest& request,
+                                        const std::string& path, control::Catalog::Change& change) {
+  const json::value* image = code.if_contains("ImageUri");
+  if (image != nullptr && !image->is_null()) co_return invalid_argument("ImageUri is not supported");
+  const auto object = bucket_object_of(code);
+  if (!object.ok()) co_return object.error();
   change.unpacked_bytes_max = kUnzippedBytesMax;
-  return {};
+  if (object->has_value()) {
+    if (request.has_zip) co_return invalid_argument("ZipFile and S3Bucket exclude each other");
+    if (!open_bucket_) co_return Error{ErrorKind::unsupported, "this daemon reads no buckets"};
+    const auto zip = co_await http::off_loop(fetchers_, exchange.loop(), [&]() -> Result<model::UploadedZip> {
+      ASSIGN_OR_RETURN(const auto store, open_bucket_((*object)->bucket, (*object)->version));
+      return fetch_zip(*store, **object, path, kUnzippedBytesMax, fetching_);
+    });
+    if (!zip.ok()) co_return zip.error();
+    change.zip = *zip;
+    change.package_path = path;
+    co_return Status();
+  }
+  if (!request.has_zip) co_return invalid_argument("Please provide a source for function code.");
+  if (request.zip.bytes == 0) co_return invalid_argument("Uploaded file must be a non-empty zip");
+  change.zip = request.zip;
+  co_return Status();
 }
 
 http::Task<Status> ControlApi::create_function(http::Exchange& exchange) {
@@ -150,7 +162,9 @@ http::Task<Status> ControlApi::create_function(http::Exchange& exchange) {
     fresh = config;
     return Status();
   };
-  if (const Status used = use_code(code.get_object(), *request, change); !used.ok()) co_return used;
+  const UploadFile fetched(workers_, catalog_.new_upload_path());
+  const Status used = co_await use_code(exchange, code.get_object(), *request, fetched.path, change);
+  if (!used.ok()) co_return used;
   co_return co_await finish_change(exchange, change, *publish);
 }
 
@@ -172,7 +186,9 @@ http::Task<Status> ControlApi::update_code(http::Exchange& exchange, const std::
   change.package_path = upload.path;
   change.revision_id = revision->value_or("");
   change.dry_run = *dry_run;
-  if (const Status used = use_code(body, *request, change); !used.ok()) co_return used;
+  const UploadFile fetched(workers_, catalog_.new_upload_path());
+  const Status used = co_await use_code(exchange, body, *request, fetched.path, change);
+  if (!used.ok()) co_return used;
   co_return co_await finish_change(exchange, change, *publish);
 }
 
@@ -211,6 +227,36 @@ http::Task<Status> ControlApi::finish_change(http::Exchange& exchange, const con
     pool_.snapshots()->add(std::make_shared<const model::FunctionRecord>(*record));
   const json::object answer = configuration(*record, published ? record->version : std::string());
   co_return co_await answer_json(exchange, create ? 201 : 200, answer);
+}
+
+std::string ControlApi::package_url(const http::Exchange& exchange, const model::FunctionRecord& record) const {
+  // The way that the caller came is one that is open to it.
+  const std::string_view host =
+      exchange.peer().unix_socket ? std::string_view() : exchange.request().fields.find("host");
+  const std::string own = options_.listen_host + ":" + std::to_string(port_);
+  return "http://" + (host.empty() ? own : std::string(host)) + "/thaw/v1/functions/" + record.config.name +
+         "/package?Qualifier=" + (record.version == model::kLatestVersion ? "%24LATEST" : record.version);
+}
+
+http::Task<Status> ControlApi::send_package(http::Exchange& exchange, const std::string& name, const Query& query) {
+  const auto record = catalog_.find({name, value_of(query, "Qualifier")}, 1);
+  if (record == nullptr) co_return no_function(name);
+  const auto zip =
+      co_await http::off_loop(workers_, exchange.loop(), [&] { return catalog_.open_zip(record->code_sha256); });
+  if (!zip.ok()) co_return zip.error();
+  if (const Status begun = co_await exchange.start_stream({.content_type = "application/zip"}); !begun.ok())
+    co_return begun;
+  std::vector<char> piece(kPieceBytes);
+  for (;;) {
+    const auto count = co_await http::off_loop(workers_, exchange.loop(), [&] { return sys::read_some(*zip, piece); });
+    if (!count.ok()) {
+      exchange.reset_after();
+      co_return count.error();
+    }
+    if (*count == 0) break;
+    if (const Status sent = co_await exchange.write_stream({piece.data(), *count}); !sent.ok()) co_return sent;
+  }
+  co_return co_await exchange.finish_stream();
 }
 
 }  // namespace thaw::gateway

@@ -38,9 +38,6 @@ inline constexpr std::size_t kModelBytesMax = 2048;    // of a model's path or a
 inline constexpr std::uint32_t kContextMax = 1U << 20;
 inline constexpr std::size_t kSystemPromptBytesMax = 32768;
 inline constexpr std::size_t kEngineArgumentsMax = 64;
-// Where functions are, for ARNs and for the functions themselves.
-inline constexpr std::string_view kRegion = "us-east-1";
-inline constexpr std::string_view kAccount = "000000000000";
 // The version that a deploy replaces; the published ones have numbers.
 inline constexpr std::string_view kLatestVersion = "$LATEST";
 

@@ -11,6 +11,7 @@ import zipfile
 import boto3
 import botocore
 import harness
+import object_server
 import pytest
 
 ROLE = "arn:aws:iam::000000000000:role/any"
@@ -242,3 +243,132 @@ def test_the_aws_command_makes_and_changes_a_function(daemon, tmp_path):
     aws("invoke", *name, str(tmp_path / "out.json"))
     assert json.loads((tmp_path / "out.json").read_text())["says"] == "second"
     aws("delete-function", *name)
+
+
+def test_arns_name_functions_and_other_places_are_refused(daemon):
+    amazon = client(daemon)
+    made = create(amazon, "by-arn", Publish=True)
+    arn = made["FunctionArn"].removesuffix(":1")
+    partial = "000000000000:function:by-arn"
+    for name in ("by-arn", partial, arn):
+        assert amazon.get_function(FunctionName=name)["Configuration"]["FunctionArn"] == arn
+        assert amazon.get_function_configuration(FunctionName=name + ":1")["Version"] == "1"
+        assert ask(amazon, name)["says"] == "first"
+        assert amazon.update_function_configuration(FunctionName=name, Timeout=4)["Timeout"] == 4
+        assert len(amazon.list_versions_by_function(FunctionName=name)["Versions"]) == 2
+    elsewhere = arn.replace("us-east-1", "eu-west-1")
+    found, status, message = refused(amazon.get_function, FunctionName=elsewhere)
+    assert (found, status) == ("ResourceNotFoundException", 404)
+    assert message == "Functions from 'eu-west-1' are not reachable in this region ('us-east-1')"
+    stranger = arn.replace("000000000000", "123456789012")
+    assert refused(amazon.get_function, FunctionName=stranger)[:2] == ("AccessDeniedException", 403)
+    assert refused(create, amazon=amazon, name=stranger)[:2] == ("AccessDeniedException", 403)
+    amazon.delete_function(FunctionName=arn + ":1")
+    assert refused(amazon.get_function, FunctionName="by-arn", Qualifier="1")[:2] == ("ResourceNotFoundException", 404)
+    amazon.delete_function(FunctionName=partial)
+    assert refused(amazon.get_function, FunctionName="by-arn")[0] == "ResourceNotFoundException"
+
+
+def test_region_and_account_are_the_daemons(serve):
+    daemon = serve(aws_region="eu-central-1", aws_account="123456789012")
+    amazon = client(daemon)
+    made = create(amazon, "placed", Code={"ZipFile": zipped({"app.py": "import os\ndef run(e, c):\n    return [os.environ['AWS_REGION'], c.invoked_function_arn]\n"})})
+    assert made["FunctionArn"] == "arn:aws:lambda:eu-central-1:123456789012:function:placed"
+    assert ask(amazon, made["FunctionArn"]) == ["eu-central-1", made["FunctionArn"]]
+
+
+def test_every_answer_has_a_request_id(daemon):
+    paths = ["/2015-03-31/functions", "/2015-03-31/functions/nobody", "/2099-01-01/nothing", "/thaw/v1/status"]
+    answers = [daemon.get(path) for path in paths]
+    create(client(daemon), "with-id")
+    answers.append(daemon.request("POST", "/2015-03-31/functions/with-id/invocations", data=b"1"))
+    answers.append(daemon.request("POST", "/2015-03-31/functions/with-id/invocations", data=b"{"))
+    ids = [answer.headers["x-amzn-RequestId"] for answer in answers]
+    assert len(set(ids)) == len(ids)
+    for answer in answers:
+        assert harness.re.fullmatch(harness.UUID, answer.headers["x-amzn-RequestId"])
+    error = answers[1]
+    assert error.headers["x-amzn-ErrorType"] == "ResourceNotFoundException"
+    assert error.json()["Type"] == "User" and error.json()["Message"] == error.json()["message"]
+
+
+def test_get_function_says_where_the_zip_is(daemon):
+    amazon = client(daemon)
+    code = package("located")
+    create(amazon, "located", Code={"ZipFile": code}, Publish=True)
+    amazon.update_function_code(FunctionName="located", ZipFile=package("newer"))
+    for qualifier, expected in [({}, package("newer")), ({"Qualifier": "1"}, code)]:
+        found = amazon.get_function(FunctionName="located", **qualifier)
+        assert found["Code"]["RepositoryType"] == "S3"
+        answer = daemon.http.get(found["Code"]["Location"], timeout=harness.HANG_S)
+        assert answer.status_code == 200
+        digest = base64.b64encode(hashlib.sha256(answer.content).digest()).decode()
+        assert digest == found["Configuration"]["CodeSha256"]
+        assert zipfile.ZipFile(io.BytesIO(answer.content)).read("app.py") == zipfile.ZipFile(io.BytesIO(expected)).read("app.py")
+    assert daemon.get("/thaw/v1/functions/nobody/package").status_code == 404
+
+
+def test_functions_are_listed_with_all_versions(serve):
+    daemon = serve()
+    amazon = client(daemon)
+    for name in ("b", "a", "c"):
+        create(amazon, name, Publish=True)
+    amazon.update_function_code(FunctionName="a", ZipFile=package("second"), Publish=True)
+    pages = amazon.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 2})
+    assert [one["FunctionName"] for page in pages for one in page["Functions"]] == ["a", "b", "c"]
+    for size in (1, 2, 3, 50):
+        pages = amazon.get_paginator("list_functions").paginate(FunctionVersion="ALL", PaginationConfig={"PageSize": size})
+        found = [(one["FunctionName"], one["Version"]) for page in pages for one in page["Functions"]]
+        assert found == [("a", "$LATEST"), ("a", "1"), ("a", "2"), ("b", "$LATEST"), ("b", "1"), ("c", "$LATEST"), ("c", "1")]
+    assert refused(amazon.list_functions, FunctionVersion="SOME")[0] == "ValidationException"
+
+
+class BucketDaemon(harness.Daemon):
+    """A daemon whose buckets are at a server of the test's own."""
+
+    def __init__(self, server):
+        super().__init__()
+        self.server = server
+
+    def environment(self):
+        variables = {"AWS_ENDPOINT_URL_S3": self.server.url, "AWS_ACCESS_KEY_ID": object_server.ACCESS_KEY}
+        return {**super().environment(), **variables, "AWS_SECRET_ACCESS_KEY": object_server.SECRET_KEY}
+
+
+@pytest.fixture
+def bucket():
+    server = object_server.ObjectServer()
+    daemon = BucketDaemon(server)
+    try:
+        daemon.start()
+        yield server, client(daemon), daemon
+    finally:
+        daemon.close()
+        server.close()
+
+
+def test_code_comes_from_a_bucket(bucket):
+    server, amazon, daemon = bucket
+    code = package("from a bucket")
+    server.put("code/path/to/the code.zip", code)
+    server.put("code/path/to/the code.zip@old", package("old"))
+    server.put("code/no.zip", b"no zip")
+    place = {"S3Bucket": "code", "S3Key": "path/to/the code.zip"}
+    made = create(amazon, "stored", Code=place)
+    assert made["CodeSha256"] == base64.b64encode(hashlib.sha256(code).digest()).decode()
+    assert made["CodeSize"] == len(code)
+    assert ask(amazon, "stored")["says"] == "from a bucket"
+    amazon.update_function_code(FunctionName="stored", **place, S3ObjectVersion="old")
+    assert ask(amazon, "stored")["says"] == "old"
+    for wrong, says in [
+        ({"S3Bucket": "code", "S3Key": "none.zip"}, "NoSuchKey"),
+        ({"S3Bucket": "none", "S3Key": "none.zip"}, "NoSuchKey"),
+        ({**place, "S3ObjectVersion": "none"}, "NoSuchKey"),
+        ({"S3Bucket": "code", "S3Key": "no.zip"}, "Could not unzip"),
+        ({"S3Bucket": "code"}, "S3Key"),
+    ]:
+        found, status, message = refused(amazon.update_function_code, FunctionName="stored", **wrong)
+        assert (found, status) == ("InvalidParameterValueException", 400)
+        assert says in message
+    assert ask(amazon, "stored")["says"] == "old"
+    harness.wait_for(lambda: not list((daemon.data / "uploads").iterdir()), "the uploads to be removed")
