@@ -308,8 +308,7 @@ Status check_function_name(std::string_view name) {
 }
 
 bool is_host_label(std::string_view name) {
-  constexpr std::size_t kLabelBytesMax = 63;
-  return !name.empty() && name.size() <= kLabelBytesMax && name.front() != '-' && name.back() != '-' &&
+  return !name.empty() && name.size() <= kHostLabelBytesMax && name.front() != '-' && name.back() != '-' &&
          std::all_of(name.begin(), name.end(), [](char c) { return is_letter_or_digit(c) || c == '-'; });
 }
 
