@@ -97,12 +97,9 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
   if (path.starts_with(kStreamFunctions) && path.ends_with(kStreamInvocations)) {
     if (method != "POST") co_return no_method();
     path.remove_prefix(kStreamFunctions.size());
-    auto name = http::percent_decode(path.substr(0, path.size() - kStreamInvocations.size()));
-    if (!name.ok()) co_return name.error();
-    if (!http::is_utf8(*name)) co_return invalid_argument("the function's name is not UTF-8");
-    const auto qualifier = take_qualifier(*name, *query);
-    if (!qualifier.ok()) co_return qualifier.error();
-    co_return co_await invoke_streamed(exchange, *name, *qualifier);
+    const auto named = named_function(path.substr(0, path.size() - kStreamInvocations.size()), *query);
+    if (!named.ok()) co_return named.error();
+    co_return co_await invoke_streamed(exchange, named->name, named->qualifier);
   }
   const bool own = path.substr(0, kThawFunctions.size()) == kThawFunctions;
   if (own || path.substr(0, kFunctions.size() + 1) == std::string(kFunctions) + "/") {
