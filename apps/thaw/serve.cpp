@@ -167,6 +167,11 @@ class Daemon {
     pool::Package package;
     package.folder = std::move(held.folder);
     package.hold = std::move(held.hold);
+    if (!record.config.layers.sha256.empty()) {
+      ASSIGN_OR_RETURN(control::Catalog::PackageHold layers, catalog_->hold_package(record.config.layers.sha256));
+      package.layers = std::move(layers.folder);
+      package.layers_hold = std::move(layers.hold);
+    }
     if (model::is_managed_runtime(record.config.runtime)) {
       if (!runtimes_.valid()) {
         return Error{ErrorKind::unsupported,

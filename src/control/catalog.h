@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "control/layers.h"
 #include "control/setting.h"
 #include "model/function.h"
 #include "model/version.h"
@@ -68,7 +69,9 @@ class Catalog {
     std::string package_path;  // as Deploy's; empty: the code stays
     // The package was a zip from outside: the file is kept with it, for open_zip().
     model::UploadedZip zip;
-    std::uint64_t unpacked_bytes_max = 0;  // of the package; 0: the catalog's own limit
+    // Of the package, and of it and its layers together; 0: the catalog's own limit.
+    std::uint64_t unpacked_bytes_max = 0;
+    std::optional<std::vector<model::LayerUse>> layers;  // what they are from now on, when given
     std::string revision_id;               // that $LATEST must have, when given
     bool dry_run = false;                  // checks everything, changes nothing
     // Makes the new configuration out of the present one, or of a default one for a function that is made. Called
@@ -136,6 +139,9 @@ class Catalog {
   virtual Status remove_setting(std::string_view function, SettingKind kind, std::string_view qualifier) = 0;
   // By qualifier.
   virtual std::vector<Setting> settings(std::string_view function, SettingKind kind) const = 0;
+
+  // Versions of layers, which functions name.
+  virtual Layers& layers() = 0;
 
   // A fresh path for an upload, inside the data folder.
   virtual std::string new_upload_path() = 0;

@@ -14,12 +14,15 @@
 #include <thread>
 #include <vector>
 
+#include "base/digest/sha256.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/uuid.h"
 
 namespace thaw::control {
 namespace {
+
+namespace fs = std::filesystem;
 
 using Clock = std::chrono::steady_clock;
 
@@ -64,6 +67,28 @@ Result<std::vector<std::string>> names_in(const std::string& folder) {
   }
   if (code) return sys::errno_error(folder, code.value());
   return names;
+}
+
+// Links what from holds into to, over what is there. Both are packages, so that no name leads out of them.
+Status lay_over(const std::string& from, const std::string& to) {
+  std::error_code code;
+  for (fs::recursive_directory_iterator at(from + "/", code), end; !code && at != end; at.increment(code)) {
+    const fs::path target = fs::path(to) / at->path().lexically_relative(from);
+    std::error_code ignored;  // what is wrong, the next call below says, too
+    const fs::file_status there = fs::symlink_status(target, ignored);
+    if (fs::is_directory(at->symlink_status(ignored))) {
+      if (fs::is_directory(there)) continue;
+      fs::remove(target, ignored);
+      if (::mkdir(target.c_str(), 0755) != 0 || ::chmod(target.c_str(), 0755) != 0)
+        return sys::errno_error("laying layers over one another");
+      continue;
+    }
+    if (fs::exists(there)) fs::remove_all(target, ignored);
+    if (::linkat(AT_FDCWD, at->path().c_str(), AT_FDCWD, target.c_str(), 0) != 0)
+      return sys::errno_error("laying layers over one another");
+  }
+  if (code) return sys::errno_error("laying layers over one another", code.value());
+  return {};
 }
 
 // Lock order: commit_lock, Holds::mutex, mutex_.
@@ -114,7 +139,7 @@ class DiskPackageStore final : public PackageStore {
       return invalid_argument("the package is no upload of this catalog");
     }
     const auto zip = sys::open(upload_path, O_RDONLY | O_NOFOLLOW);
-    Staged staged(staging_ + "/" + random_uuid());
+    ASSIGN_OR_RETURN(Staged staged, new_staged());
     // The descriptor keeps the bytes; the name has no further use, whatever comes.
     if (how.keep_zip && zip.ok()) {
       staged.keep_zip(staged.path() + ".zip");
@@ -123,14 +148,19 @@ class DiskPackageStore final : public PackageStore {
       ::unlink(upload_path.c_str());
     }
     if (!zip) return invalid_argument("the upload is not there");
-    if (::mkdir(staged.path().c_str(), 0755) != 0 || ::chmod(staged.path().c_str(), 0755) != 0) {
-      return sys::errno_error("the staging folder");
-    }
-    ASSIGN_OR_RETURN(staged.folder, sys::open(staged.path(), O_RDONLY | O_DIRECTORY));
     IntakeLimits limits = options_.intake;
     if (how.unpacked_bytes_max > 0)
       limits.unpacked_bytes_max = std::min(limits.unpacked_bytes_max, how.unpacked_bytes_max);
     ASSIGN_OR_RETURN(staged.content, unpack_zip(*zip, staged.folder, limits));
+    return staged;
+  }
+
+  Result<Staged> merge(const std::vector<UniqueFd>& folders, const std::string& name) override {
+    ASSIGN_OR_RETURN(Staged staged, new_staged());
+    for (const UniqueFd& folder : folders) {
+      RETURN_IF_ERROR(lay_over("/proc/self/fd/" + std::to_string(folder.get()), staged.path()));
+    }
+    staged.content.sha256 = hex(sha256("thaw-layers-1\n" + name));
     return staged;
   }
 
@@ -199,6 +229,15 @@ class DiskPackageStore final : public PackageStore {
   }
 
  private:
+  Result<Staged> new_staged() const {
+    Staged staged(staging_ + "/" + random_uuid());
+    if (::mkdir(staged.path().c_str(), 0755) != 0 || ::chmod(staged.path().c_str(), 0755) != 0) {
+      return sys::errno_error("the staging folder");
+    }
+    ASSIGN_OR_RETURN(staged.folder, sys::open(staged.path(), O_RDONLY | O_DIRECTORY));
+    return staged;
+  }
+
   static Error disk_error(const std::string& what) {
     if (errno == ENOSPC || errno == EDQUOT)
       return {ErrorKind::unavailable, "the disk is full: " + what + " failed", "Disk.Full"};
@@ -278,6 +317,11 @@ Result<std::unique_ptr<PackageStore>> PackageStore::open(const std::string& data
   auto store = std::make_unique<DiskPackageStore>(data_folder, std::move(options));
   RETURN_IF_ERROR(store->open());
   return std::unique_ptr<PackageStore>(std::move(store));
+}
+
+Error package_fault(Error error) {
+  if (error.kind == ErrorKind::invalid_argument || error.kind == ErrorKind::too_large) error.code = kBadPackage;
+  return error;
 }
 
 }  // namespace thaw::control

@@ -16,6 +16,7 @@
 #include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -71,6 +72,9 @@ class PackageStore {
   };
   // Unpacks an upload and removes it, whatever comes of it.
   virtual Result<Staged> unpack(const std::string& upload_path, const Unpack& how) = 0;
+  // Folders laid over one another in order, as a package of its own: files are shared with theirs. name: decides the
+  // digest, instead of the content that follows from it.
+  virtual Result<Staged> merge(const std::vector<UniqueFd>& folders, const std::string& name) = 0;
   // Puts the package on the disk for good, unless the same content is placed already.
   virtual Status sync(const Staged& staged) = 0;
   // Moves it to its place; fine when the same content is there. Call under commit_lock, with the record's change.
@@ -85,5 +89,8 @@ class PackageStore {
   // At start: removes the packages that no record names.
   virtual Status remove_unreferenced() = 0;
 };
+
+// Marks an error of unpack() that the zip is at fault for with kBadPackage.
+Error package_fault(Error error);
 
 }  // namespace thaw::control

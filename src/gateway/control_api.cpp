@@ -60,11 +60,7 @@ ControlApi::ControlApi(control::Catalog& catalog, pool::Pool& pool, observe::Fun
                        const GatewayOptions& options)
     : catalog_(catalog), pool_(pool), logs_(logs), options_(options) {}
 
-ControlApi::~ControlApi() {
-  fetching_.stop = true;
-  fetchers_.join();
-  workers_.join();
-}
+ControlApi::~ControlApi() { workers_.join(); }
 
 http::Task<> ControlApi::handle(http::Exchange& exchange, std::string_view target) {
   exchange.set_answer_fields("x-amzn-RequestId: " + random_uuid() + "\r\n");
@@ -92,6 +88,7 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     if (method != "GET") co_return no_method();
     co_return co_await list(exchange, *query);
   }
+  if (LayersApi::is_path(path)) co_return co_await layers_.handle(exchange, path, *query);
   if (SettingsApi::is_path(path)) co_return co_await settings_.handle(exchange, path, *query);
   if (models_ != nullptr && ModelsApi::is_path(path)) co_return co_await models_->handle(exchange, path, *query);
   if (path.starts_with(kStreamFunctions) && path.ends_with(kStreamInvocations)) {

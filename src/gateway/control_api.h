@@ -32,8 +32,9 @@
 
 #include "control/catalog.h"
 #include "events/event_invoker.h"
-#include "gateway/code_source.h"
+#include "gateway/code_intake.h"
 #include "gateway/control_request.h"
+#include "gateway/layers_api.h"
 #include "gateway/settings_api.h"
 #include "http/server.h"
 #include "observe/function_log.h"
@@ -67,7 +68,7 @@ class ControlApi {
   // Before the first request; it outlives this. Without it there are no paths of models.
   void use_models(ModelsApi& models) { models_ = &models; }
   // Before the first request. Without it packages come with their requests alone.
-  void use_buckets(OpenBucket open) { open_bucket_ = std::move(open); }
+  void use_buckets(OpenBucket open) { code_.use_buckets(std::move(open)); }
 
  private:
   http::Task<Status> dispatch(http::Exchange& exchange, std::string_view target);
@@ -94,18 +95,6 @@ class ControlApi {
   http::Task<Status> invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
 
   // Of functions_api.cpp.
-  struct CodeRequest {
-    boost::json::object body;  // ZipFile in it is empty
-    bool has_zip = false;
-    model::UploadedZip zip;
-  };
-  // The body, its zip written to path. operation: Lambda's name for it, for messages.
-  http::Task<Result<CodeRequest>> receive_code(http::Exchange& exchange, const std::string& path,
-                                               std::string_view operation);
-  // code: the object that says where the code is. A package that lies in a bucket is fetched to path, which must not
-  // exist.
-  http::Task<Status> use_code(http::Exchange& exchange, const boost::json::object& code, const CodeRequest& request,
-                              const std::string& path, control::Catalog::Change& change);
   // Where GetFunction's caller gets the zip: at send_package().
   std::string package_url(const http::Exchange& exchange, const model::FunctionRecord& record) const;
   http::Task<Status> send_package(http::Exchange& exchange, const std::string& name, const Query& query);
@@ -138,10 +127,8 @@ class ControlApi {
   boost::asio::thread_pool workers_{2};
   SettingsApi settings_{catalog_, workers_, port_};
   std::atomic<unsigned> followers_{0};
-  OpenBucket open_bucket_;
-  store::FetchState fetching_;  // of all packages that come from buckets
-  // They wait for others: apart from the workers, which do not.
-  boost::asio::thread_pool fetchers_{2};
+  CodeIntake code_{workers_};
+  LayersApi layers_{catalog_, workers_, code_, options_.listen_host, port_};
 };
 
 }  // namespace thaw::gateway

@@ -3,6 +3,7 @@
 #include <boost/json/array.hpp>
 
 #include "base/base64.h"
+#include "gateway/layer_name.h"
 #include "model/manifest.h"
 #include "model/place.h"
 
@@ -91,6 +92,13 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"Environment", boost::json::object{{"Variables", std::move(variables)}}},
       {"Thaw", std::move(thaw)},
   };
+  if (!config.layers.uses.empty()) {
+    boost::json::array& layers = configuration["Layers"].emplace_array();
+    for (const model::LayerUse& use : config.layers.uses) {
+      layers.push_back(boost::json::object{{"Arn", layer_version_arn(use.name, use.version)},
+                                           {"CodeSize", use.zip_bytes}});
+    }
+  }
   if (!config.runtime.empty()) configuration["Runtime"] = config.runtime;
   if (!config.handler.empty()) configuration["Handler"] = config.handler;
   if (!config.role.empty()) configuration["Role"] = config.role;

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "model/fields.h"
+#include "model/layer.h"
 #include "model/manifest.h"
 
 namespace thaw::model {
@@ -281,6 +282,15 @@ Status check_http(const FunctionConfig& config) {
   return {};
 }
 
+Status check_layers(const FunctionConfig& config) {
+  if (config.layers.uses.empty()) return {};
+  if (!config.engine.empty() || !config.model.empty())
+    return invalid_argument("Layers lie at /opt, which engines and models need for themselves");
+  if (config.layers.uses.size() > kLayersOfFunctionMax)
+    return invalid_argument("Layers: at most " + std::to_string(kLayersOfFunctionMax) + " are possible");
+  return {};
+}
+
 Status check_hooks(const FunctionConfig& config) {
   if (!config.before_snapshot_path.empty())
     RETURN_IF_ERROR(check_path("before_snapshot_path", config.before_snapshot_path));
@@ -334,6 +344,7 @@ Status validate(const FunctionConfig& config) {
   }
   RETURN_IF_ERROR(check_path("readiness_path", config.readiness_path));
   RETURN_IF_ERROR(check_hooks(config));
+  RETURN_IF_ERROR(check_layers(config));
   return check_environment(config);
 }
 

@@ -372,3 +372,111 @@ def test_code_comes_from_a_bucket(bucket):
         assert says in message
     assert ask(amazon, "stored")["says"] == "old"
     harness.wait_for(lambda: not list((daemon.data / "uploads").iterdir()), "the uploads to be removed")
+
+
+def publish_layer(amazon, name, files, **members):
+    return amazon.publish_layer_version(LayerName=name, Content={"ZipFile": zipped(files)}, **members)
+
+
+def test_layers_are_published_listed_and_deleted(serve):
+    amazon = client(serve())
+    assert amazon.list_layers()["Layers"] == []
+    code = zipped({"python/one.py": "x = 1"})
+    first = amazon.publish_layer_version(
+        LayerName="tools",
+        Content={"ZipFile": code},
+        Description="d",
+        LicenseInfo="MIT",
+        CompatibleRuntimes=["python3.11", "python3.12"],
+        CompatibleArchitectures=["x86_64"],
+    )
+    assert first["ResponseMetadata"]["HTTPStatusCode"] == 201
+    arn = "arn:aws:lambda:us-east-1:000000000000:layer:tools"
+    assert (first["LayerArn"], first["LayerVersionArn"], first["Version"]) == (arn, arn + ":1", 1)
+    assert first["Content"]["CodeSha256"] == base64.b64encode(hashlib.sha256(code).digest()).decode()
+    assert first["Content"]["CodeSize"] == len(code)
+    publish_layer(amazon, arn, {"a": "2"})
+    publish_layer(amazon, "other", {"a": "3"})
+    found = amazon.get_layer_version(LayerName=arn, VersionNumber=1)
+    for answer in (found, amazon.get_layer_version_by_arn(Arn=arn + ":1")):
+        assert (answer["Description"], answer["LicenseInfo"]) == ("d", "MIT")
+        assert answer["CompatibleRuntimes"] == ["python3.11", "python3.12"]
+    assert harness.requests.get(found["Content"]["Location"], timeout=harness.HANG_S).content == code
+    pages = amazon.get_paginator("list_layers").paginate(PaginationConfig={"PageSize": 1})
+    layers = [layer for page in pages for layer in page["Layers"]]
+    assert [(one["LayerName"], one["LatestMatchingVersion"]["Version"]) for one in layers] == [("other", 1), ("tools", 2)]
+    pages = amazon.get_paginator("list_layer_versions").paginate(LayerName="tools", PaginationConfig={"PageSize": 1})
+    assert [one["Version"] for page in pages for one in page["LayerVersions"]] == [2, 1]
+
+    for _ in range(2):
+        amazon.delete_layer_version(LayerName="tools", VersionNumber=2)
+    assert refused(amazon.get_layer_version, LayerName="tools", VersionNumber=2)[:2] == ("ResourceNotFoundException", 404)
+    assert publish_layer(amazon, "tools", {"a": "4"})["Version"] == 3
+    bad = refused(amazon.publish_layer_version, LayerName="tools", Content={"ZipFile": b"no zip"})
+    assert bad[0] == "InvalidParameterValueException" and "Could not unzip" in bad[2]
+
+
+def test_a_function_sees_its_layers_at_opt(serve):
+    daemon = serve()
+    amazon = client(daemon)
+    handler = """
+import os, sys
+import shared, only_first, versioned
+
+def run(event, context):
+    return [shared.x, only_first.x, versioned.x, open("/opt/data/file").read(), os.path.exists("/opt/python/link.py")]
+"""
+    site = "python/lib/python3.11/site-packages"
+    first = publish_layer(
+        amazon, "first", {"python/shared.py": "x = 1", "python/only_first.py": "x = 1", "data/file": "a", site + "/versioned.py": "x = 1"}
+    )
+    second = publish_layer(amazon, "second", {"python/shared.py": "x = 2", "data/file": "b", "python/link.py": ""})
+    arns = [first["LayerVersionArn"], second["LayerVersionArn"]]
+    made = create(amazon, "layered", Code={"ZipFile": zipped({"app.py": handler})}, Layers=arns, Publish=True)
+    assert [one["Arn"] for one in made["Layers"]] == arns
+    assert made["Layers"][0]["CodeSize"] == first["Content"]["CodeSize"]
+    assert ask(amazon, "layered") == [2, 1, 1, "b", True]
+    amazon.update_function_configuration(FunctionName="layered", Layers=arns[::-1])
+    assert ask(amazon, "layered") == [1, 1, 1, "a", True]
+    assert ask(amazon, "layered", Qualifier="1") == [2, 1, 1, "b", True]
+
+    # What a function has it keeps, also when its layers go and the daemon ends meanwhile.
+    for name in ("first", "second"):
+        amazon.delete_layer_version(LayerName=name, VersionNumber=1)
+    daemon.kill()
+    daemon.start()
+    amazon = client(daemon)
+    assert ask(amazon, "layered") == [1, 1, 1, "a", True]
+    kept = amazon.update_function_configuration(FunctionName="layered", Timeout=5)
+    assert [one["Arn"] for one in kept["Layers"]] == arns[::-1]
+    assert publish_layer(amazon, "first", {"a": "x"})["Version"] == 2
+
+    prefix = "arn:aws:lambda:us-east-1:000000000000:layer:"
+    for layers, says in [
+        ([arns[0]], "does not exist"),
+        ([prefix + "first:2", prefix + "first:1"], "Two different versions"),
+        ([prefix + f"l{number}:1" for number in range(6)], "more than 5"),
+        (["arn:aws:lambda:eu-west-1:000000000000:layer:first:2"], "not possible"),
+    ]:
+        found = refused(amazon.update_function_configuration, FunctionName="layered", Layers=layers)
+        assert found[:2] == ("InvalidParameterValueException", 400)
+        assert says in found[2]
+    amazon.update_function_configuration(FunctionName="layered", Layers=[])
+    answer = amazon.invoke(FunctionName="layered")
+    assert json.load(answer["Payload"])["errorType"] == "Runtime.ImportModuleError"
+
+
+def test_a_node_layer_is_found(daemon):
+    amazon = client(daemon)
+    layer = publish_layer(amazon, "for-node", {"nodejs/node_modules/shared/index.js": "exports.x = 7"})
+    code = zipped({"index.js": "const s = require('shared'); exports.run = async () => s.x"})
+    create(amazon, "node-layered", Runtime="nodejs20.x", Handler="index.run", Code={"ZipFile": code}, Layers=[layer["LayerVersionArn"]])
+    assert ask(amazon, "node-layered") == 7
+
+
+def test_layers_count_towards_the_size_of_a_function(daemon):
+    amazon = client(daemon)
+    half = zipped({"half": os.urandom(1 << 20) + bytes(134 << 20)})
+    layer = amazon.publish_layer_version(LayerName="large", Content={"ZipFile": half})
+    message = refused(create, amazon=amazon, name="too-large", Code={"ZipFile": half}, Layers=[layer["LayerVersionArn"]])[2]
+    assert "Function code combined with layers exceeds the maximum allowed size of 262144000 bytes" in message
