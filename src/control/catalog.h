@@ -72,8 +72,8 @@ class Catalog {
     // Of the package, and of it and its layers together; 0: the catalog's own limit.
     std::uint64_t unpacked_bytes_max = 0;
     std::optional<std::vector<model::LayerUse>> layers;  // what they are from now on, when given
-    std::string revision_id;               // that $LATEST must have, when given
-    bool dry_run = false;                  // checks everything, changes nothing
+    std::string revision_id;                             // that $LATEST must have, when given
+    bool dry_run = false;                                // checks everything, changes nothing
     // Makes the new configuration out of the present one, or of a default one for a function that is made. Called
     // under the catalog's lock: memory only.
     std::function<Status(model::FunctionConfig&)> edit;

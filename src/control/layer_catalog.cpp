@@ -50,8 +50,8 @@ Result<LayerCatalog::Laid> LayerCatalog::lay(const std::vector<model::LayerUse>&
     const auto layer = store_.find(use.name, use.version);
     // Held first, found again: from then on it stays.
     auto held = layer ? packages_.hold(layer->code_sha256) : Error{ErrorKind::not_found, {}};
-    if (!held.ok()) return invalid_argument("Layer version " + use.name + ":" + std::to_string(use.version) +
-                                            " does not exist.");
+    if (!held.ok())
+      return invalid_argument("Layer version " + use.name + ":" + std::to_string(use.version) + " does not exist.");
     laid.holds.push_back(std::move(held->hold));
     folders.push_back(std::move(held->folder));
     names += layer->code_sha256 + "\n";

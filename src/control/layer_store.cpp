@@ -46,8 +46,8 @@ Status LayerStore::load(const std::string& name) {
     if (read.ok() && (read->name != name || read->version != *number))
       read = Error{ErrorKind::corrupt, "it is of another layer"};
     if (!read.ok()) {
-      return Error{read.error().kind, at->path().string() + ": " + read.error().message +
-                                          "; restore it from a copy, or move it away"};
+      return Error{read.error().kind,
+                   at->path().string() + ": " + read.error().message + "; restore it from a copy, or move it away"};
     }
     count_reference(read->code_sha256, +1);
     layer.versions.emplace(*number, std::move(*read));

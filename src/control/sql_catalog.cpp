@@ -24,6 +24,8 @@
 namespace thaw::control {
 namespace {
 
+using NoLayers = std::vector<model::LayerUse>;
+
 constexpr std::size_t kListMax = 10000;
 
 // One daemon a data folder: the lock goes with the process that holds it.
@@ -140,10 +142,7 @@ class SqlCatalog final : public Catalog {
       if (!change.dry_run) RETURN_IF_ERROR(packages_->sync(*staged));
       step("synced");
     }
-    LayerCatalog::Laid laid;
-    if (change.layers) {
-      ASSIGN_OR_RETURN(laid, layers_->lay(*change.layers));
-    }
+    ASSIGN_OR_RETURN(const LayerCatalog::Laid laid, layers_->lay(change.layers.value_or(NoLayers())));
     RecordPointer before;
     std::optional<model::FunctionRecord> record;
     {
@@ -446,7 +445,7 @@ class SqlCatalog final : public Catalog {
   VersionIndex versions_{index_};
   SettingIndex settings_;
   std::mutex commit_mutex_;
-  std::unique_ptr<FunctionTable> table_;    // used under commit_mutex_ once open
+  std::unique_ptr<FunctionTable> table_;  // used under commit_mutex_ once open
   LayerStore layer_store_;
   std::unique_ptr<PackageStore> packages_;  // its thread uses all of the above
   std::optional<LayerCatalog> layers_;

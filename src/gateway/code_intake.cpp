@@ -138,7 +138,8 @@ http::Task<Status> send_zip(http::Exchange& exchange, boost::asio::thread_pool& 
 }
 
 std::string url_of(const http::Exchange& exchange, const std::string& own, const std::string& path) {
-  const std::string_view host = exchange.peer().unix_socket ? std::string_view() : exchange.request().fields.find("host");
+  const std::string_view host =
+      exchange.peer().unix_socket ? std::string_view() : exchange.request().fields.find("host");
   return "http://" + (host.empty() ? own : std::string(host)) + path;
 }
 

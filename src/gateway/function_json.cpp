@@ -95,8 +95,8 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
   if (!config.layers.uses.empty()) {
     boost::json::array& layers = configuration["Layers"].emplace_array();
     for (const model::LayerUse& use : config.layers.uses) {
-      layers.push_back(boost::json::object{{"Arn", layer_version_arn(use.name, use.version)},
-                                           {"CodeSize", use.zip_bytes}});
+      layers.push_back(
+          boost::json::object{{"Arn", layer_version_arn(use.name, use.version)}, {"CodeSize", use.zip_bytes}});
     }
   }
   if (!config.runtime.empty()) configuration["Runtime"] = config.runtime;

@@ -34,8 +34,8 @@ Result<LayerAndVersion> parse_layer_version_arn(std::string_view arn) {
   const std::string shown(arn.substr(0, 256));
   const std::string prefix = arn_prefix();
   const std::size_t colon = arn.rfind(':');
-  const Error bad = invalid_argument(
-      "Layer version ARN " + shown + " is not possible: " + prefix + "NAME:VERSION names a version of this daemon's");
+  const Error bad = invalid_argument("Layer version ARN " + shown + " is not possible: " + prefix +
+                                     "NAME:VERSION names a version of this daemon's");
   if (!arn.starts_with(prefix) || colon < prefix.size()) return bad;
   const auto version = model::version_number(arn.substr(colon + 1));
   LayerAndVersion found{.name = std::string(arn.substr(prefix.size(), colon - prefix.size())),
@@ -57,9 +57,10 @@ Result<std::vector<model::LayerUse>> parse_layers(const boost::json::value& valu
     ASSIGN_OR_RETURN(const LayerAndVersion layer, parse_layer_version_arn(item.get_string()));
     for (const model::LayerUse& other : uses) {
       if (other.name == layer.name)
-        return invalid_argument("Two different versions of the same layer are not allowed to be referenced in the same "
-                                "function. " +
-                                layer_arn(layer.name));
+        return invalid_argument(
+            "Two different versions of the same layer are not allowed to be referenced in the same "
+            "function. " +
+            layer_arn(layer.name));
     }
     uses.push_back({.name = layer.name, .version = layer.version});
   }

@@ -108,7 +108,8 @@ http::Task<Status> LayersApi::publish(http::Exchange& exchange, const std::strin
   auto layer = layer_of(request->body, name);
   if (!layer.ok()) co_return layer.error();
   const json::value* content = request->body.if_contains("Content");
-  if (content == nullptr || !content->is_object()) co_return invalid_argument("Content is missing: it says where the zip is");
+  if (content == nullptr || !content->is_object())
+    co_return invalid_argument("Content is missing: it says where the zip is");
   const auto code = co_await code_.find(exchange, content->get_object(), *request, files);
   if (!code.ok()) co_return code.error();
   layer->zip = code->zip;
@@ -152,8 +153,8 @@ http::Task<Status> LayersApi::version(http::Exchange& exchange, const std::strin
   if (method == "DELETE") {
     // One that is gone is no error, as Lambda has it.
     if (layer) {
-      const Status removed = co_await http::off_loop(workers_, exchange.loop(),
-                                                     [&] { return catalog_.layers().remove(name, *version); });
+      const Status removed =
+          co_await http::off_loop(workers_, exchange.loop(), [&] { return catalog_.layers().remove(name, *version); });
       if (!removed.ok() && removed.error().kind != ErrorKind::not_found) co_return removed;
       log::info("layer_deleted name={} version={}", name, *version);
     }
@@ -181,9 +182,8 @@ http::Task<Status> LayersApi::list(http::Exchange& exchange, const Query& query)
       body["NextMarker"] = page.back().at("LayerName");
       break;
     }
-    page.push_back(json::object{{"LayerName", layer.name},
-                                {"LayerArn", layer_arn(layer.name)},
-                                {"LatestMatchingVersion", list_item(layer)}});
+    page.push_back(json::object{
+        {"LayerName", layer.name}, {"LayerArn", layer_arn(layer.name)}, {"LatestMatchingVersion", list_item(layer)}});
   }
   body["Layers"] = std::move(page);
   co_return co_await answer_json(exchange, 200, body);

@@ -14,9 +14,7 @@ constexpr std::int64_t kFormat = 1;
 constexpr std::size_t kJsonBytesMax = 64 << 10;
 constexpr std::size_t kListItemBytesMax = 64;
 
-Error corrupt(std::string_view what) {
-  return {ErrorKind::corrupt, "a stored layer is damaged: " + std::string(what)};
-}
+Error corrupt(std::string_view what) { return {ErrorKind::corrupt, "a stored layer is damaged: " + std::string(what)}; }
 
 Result<std::string> text_member(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);

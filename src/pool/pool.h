@@ -48,8 +48,8 @@ struct PoolLimits {
 struct Package {
   UniqueFd folder;
   std::shared_ptr<const void> hold;
-  UniqueFd model;    // empty where the function names none
-  UniqueFd layers;   // what lies at /opt; empty where the function names no layers
+  UniqueFd model;   // empty where the function names none
+  UniqueFd layers;  // what lies at /opt; empty where the function names no layers
   std::shared_ptr<const void> layers_hold;
   UniqueFd runtime;  // the folder of the managed runtimes, for a function that uses one
   std::shared_ptr<const void> model_hold;
