@@ -54,6 +54,8 @@ constexpr ConfigKey kKeys[] = {
     {"logs_max_mb", ValueType::count, "1024", "MB", 1, 1 << 20, "Disk for the logs of all functions together"},
     {"snapshots_max_mb", ValueType::count, "10240", "MB", 0, 1ULL << 30,
      "Disk for all snapshots together; beyond it those used longest ago go, and are made again when they are called"},
+    {"aws_region", ValueType::text, "us-east-1", "", 0, 0, "Region of functions, in their ARNs and for themselves"},
+    {"aws_account", ValueType::text, "000000000000", "", 0, 0, "Account of functions, in their ARNs: 12 digits"},
     {"models", ValueType::text, "DATA/objects", "", 0, 0,
      "Folders that models at file: addresses may lie in, with ':' between them; the first is what file:NAME means"},
     {"engines", ValueType::text, "found beside the executable", "", 0, 0, "Folder that holds the engine thaw-onnx"},
@@ -61,6 +63,9 @@ constexpr ConfigKey kKeys[] = {
      "Folder that holds the managed runtimes of event functions"},
     {"spawner", ValueType::text, "found beside the executable", "", 0, 0, "The program thaw-spawner"},
 };
+
+// [aws] region = … is aws_region.
+constexpr std::string_view kTable = "aws";
 
 // Variables that are Thaw's but no keys of the daemon.
 constexpr std::string_view kOtherVariables[] = {"THAW_CONFIG", "THAW_URL", "THAW_SOCKET"};
@@ -100,37 +105,47 @@ Status check(const ConfigKey& key, const Given& given) {
   return {};
 }
 
+// line: "FILE line N".
+Status read_file_value(const std::string& line, const std::string& name, const toml::node& node, Values& values) {
+  const std::string where = line + ": " + name;
+  const ConfigKey* key = find_key(name);
+  if (key == nullptr) {
+    const auto known = key_names([](std::string_view k) { return std::string(k); });
+    return invalid_argument(line + ": unknown key '" + name + "'" + did_you_mean(name, known));
+  }
+  std::string value;
+  if (key->type == ValueType::text && node.is_string()) {
+    value = **node.as_string();
+  } else if (key->type == ValueType::count && node.is_integer()) {
+    value = std::to_string(**node.as_integer());
+  } else if (key->name == "user" && node.is_integer()) {
+    value = std::to_string(**node.as_integer());
+  } else {
+    return invalid_argument(where + ": must be a " + (key->type == ValueType::text ? "string" : "whole number"));
+  }
+  Given given{std::move(value), where};
+  RETURN_IF_ERROR(check(*key, given));
+  values[key->name] = std::move(given);
+  return {};
+}
+
 Status read_file_values(const std::string& path, Values& values) {
   const Result<std::string> text = sys::read_file(path, kConfigFileBytesMax);
   if (!text.ok()) return invalid_argument("configuration file " + text.error().message);
   const toml::parse_result parsed = toml::parse(*text, path);
-  if (!parsed) {
-    const toml::parse_error& error = parsed.error();
-    return invalid_argument(path + " line " + std::to_string(error.source().begin.line) + ": " +
-                            std::string(error.description()));
-  }
-  for (const auto& [toml_key, node] : parsed.table()) {
-    const std::string name(toml_key.str());
-    const std::string where = path + " line " + std::to_string(toml_key.source().begin.line) + ": " + name;
-    const ConfigKey* key = find_key(name);
-    if (key == nullptr) {
-      const auto known = key_names([](std::string_view k) { return std::string(k); });
-      return invalid_argument(path + " line " + std::to_string(toml_key.source().begin.line) + ": unknown key '" +
-                              name + "'" + did_you_mean(name, known));
+  const auto line_of = [&](const toml::source_region& at) { return path + " line " + std::to_string(at.begin.line); };
+  if (!parsed)
+    return invalid_argument(line_of(parsed.error().source()) + ": " + std::string(parsed.error().description()));
+  for (const auto& [key, node] : parsed.table()) {
+    const toml::table* const table = node.as_table();
+    if (table == nullptr || key.str() != kTable) {
+      RETURN_IF_ERROR(read_file_value(line_of(key.source()), std::string(key.str()), node, values));
+      continue;
     }
-    std::string value;
-    if (key->type == ValueType::text && node.is_string()) {
-      value = **node.as_string();
-    } else if (key->type == ValueType::count && node.is_integer()) {
-      value = std::to_string(**node.as_integer());
-    } else if (key->name == "user" && node.is_integer()) {
-      value = std::to_string(**node.as_integer());
-    } else {
-      return invalid_argument(where + ": must be a " + (key->type == ValueType::text ? "string" : "whole number"));
+    for (const auto& [inner, value] : *table) {
+      const std::string name = std::string(kTable) + "_" + std::string(inner.str());
+      RETURN_IF_ERROR(read_file_value(line_of(inner.source()), name, value, values));
     }
-    Given given{std::move(value), where};
-    RETURN_IF_ERROR(check(*key, given));
-    values[key->name] = std::move(given);
   }
   return {};
 }
@@ -384,6 +399,16 @@ Result<ServeConfig> load_config(const ConfigSources& sources) {
                               did_you_mean(value->text, levels));
     }
     config.log_level = value->text;
+  }
+  if (const Given* value = given("aws_region")) {
+    if (const Status fits = model::check_region(value->text); !fits.ok())
+      return invalid_argument(value->where + ": " + fits.error().message);
+    config.place.region = value->text;
+  }
+  if (const Given* value = given("aws_account")) {
+    if (const Status fits = model::check_account(value->text); !fits.ok())
+      return invalid_argument(value->where + ": " + fits.error().message);
+    config.place.account = value->text;
   }
   if (config.threads == 0) config.threads = cores();
   if (config.memory_max_mb == 0) config.memory_max_mb = machine_memory_mb() * 9 / 10;

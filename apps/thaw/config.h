@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/place.h"
 
 namespace thaw::cli {
 
@@ -47,6 +48,8 @@ struct ServeConfig {
   std::uint64_t log_file_max_mb = 4;
   std::uint64_t logs_max_mb = 1024;
   std::uint64_t snapshots_max_mb = 10240;
+  // Where the daemon's functions are, in their ARNs and for themselves.
+  model::Place place;
   // Folders that file: addresses of models are read from, absolute; the first is what relative ones lie below. Empty:
   // DATA/objects.
   std::vector<std::string> models;

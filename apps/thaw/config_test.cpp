@@ -66,6 +66,8 @@ TEST_F(Config, EveryKeyIsTakenFromTheFile) {
     if (key.name == "listen") value = "\"[::1]:0\"";
     if (key.name == "user") value = "1234";
     if (key.name == "log_level") value = "\"warn\"";
+    if (key.name == "aws_region") value = "\"eu-west-1\"";
+    if (key.name == "aws_account") value = "\"123456789012\"";
     text += std::string(key.name) + " = " + value + "\n";
   }
   write(text);
@@ -88,8 +90,24 @@ TEST_F(Config, EveryKeyIsTakenFromTheFile) {
   EXPECT_EQ(config->log_file_max_mb, 7u);
   EXPECT_EQ(config->logs_max_mb, 7u);
   EXPECT_EQ(config->snapshots_max_mb, 7u);
+  EXPECT_EQ(config->place.region, "eu-west-1");
+  EXPECT_EQ(config->place.account, "123456789012");
   EXPECT_EQ(config->engines, "/x");
   EXPECT_EQ(config->spawner, "/x");
+}
+
+TEST_F(Config, RegionAndAccountHaveATable) {
+  write("threads = 1\n[aws]\nregion = \"eu-central-1\"\naccount = \"000000000001\"\n");
+  const Result<ServeConfig> config = load_config(sources_);
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_EQ(config->place.region, "eu-central-1");
+  EXPECT_EQ(config->place.account, "000000000001");
+  write("[aws]\naccount = \"1\"\n");
+  EXPECT_EQ(error(), sources_.file + " line 2: aws_account: must be an account's number: 12 digits");
+  write("[aws]\nregion = \"Here\"\n");
+  EXPECT_TRUE(error().starts_with(sources_.file + " line 2: aws_region: must be a region's name")) << error();
+  write("[aws]\nregoin = \"Here\"\n");
+  EXPECT_EQ(error(), sources_.file + " line 2: unknown key 'aws_regoin'; did you mean aws_region?");
 }
 
 TEST_F(Config, UnknownKeyIsNamedWithFileLineAndNearestKey) {

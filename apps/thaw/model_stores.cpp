@@ -79,7 +79,7 @@ Result<std::shared_ptr<ports::ObjectStore>> ModelStores::make(const store::Model
   switch (uri.scheme) {
     case store::ModelScheme::s3:
       if (settings_.s3_problem) return *settings_.s3_problem;
-      return adapters::open_s3_store(settings_.s3, uri.place, kUserAgent);
+      return adapters::open_s3_store(settings_.s3, {.name = uri.place, .version = uri.revision}, kUserAgent);
     case store::ModelScheme::https:
       return adapters::open_http_store({.base = uri.place, .user_agent = kUserAgent, .ca_file = settings_.ca_file});
     case store::ModelScheme::hub:

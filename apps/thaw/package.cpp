@@ -321,7 +321,8 @@ std::string name_from(std::string_view text) {
       name += '-';
     }
   }
-  name.resize(std::min(name.size(), model::kNameBytesMax));
+  // So that it answers at NAME.localhost, too.
+  name.resize(std::min(name.size(), model::kHostLabelBytesMax));
   while (name.ends_with('-')) name.pop_back();
   return name;
 }

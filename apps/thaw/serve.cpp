@@ -121,6 +121,9 @@ class Daemon {
     gate_.emplace(*catalog_, config_.concurrent_executions_max);
     gateway_.emplace(*catalog_, *gate_, *pool_, *logs_, options);
     gateway_->use_models(models_->api());
+    gateway_->use_buckets([this](const std::string& bucket, const std::string& version) {
+      return models_->open_bucket(bucket, version);
+    });
     http::ServerLimits limits;
     limits.header_bytes_max = std::size_t{config_.header_max_kb} << 10;
     limits.connections_max = config_.connections_max;
@@ -165,6 +168,11 @@ class Daemon {
     pool::Package package;
     package.folder = std::move(held.folder);
     package.hold = std::move(held.hold);
+    if (!record.config.layers.sha256.empty()) {
+      ASSIGN_OR_RETURN(control::Catalog::PackageHold layers, catalog_->hold_package(record.config.layers.sha256));
+      package.layers = std::move(layers.folder);
+      package.layers_hold = std::move(layers.hold);
+    }
     if (model::is_managed_runtime(record.config.runtime)) {
       if (!runtimes_.valid()) {
         return Error{ErrorKind::unsupported,
@@ -256,6 +264,7 @@ int run_serve(const ServeConfig& config) {
                  "(The half that serves requests gives root up at once; see `thaw serve --help`, --user.)"});
   }
   ::signal(SIGPIPE, SIG_IGN);
+  model::set_place(config.place);
   auto stores = load_model_stores(config);
   if (!stores.ok()) return fail(stores.error());
   const auto lock = lock_data(config);

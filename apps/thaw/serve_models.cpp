@@ -61,6 +61,15 @@ Result<std::unique_ptr<ServeModels>> ServeModels::open(const ServeConfig& config
   return models;
 }
 
+Result<std::shared_ptr<ports::ObjectStore>> ServeModels::open_bucket(const std::string& bucket,
+                                                                     const std::string& version) {
+  store::ModelUri uri;
+  uri.scheme = store::ModelScheme::s3;
+  uri.place = bucket;
+  uri.revision = version;
+  return stores_->open(uri);
+}
+
 bool ModelBudget::take(std::uint64_t bytes) {
   pool::Pool* const pool = pool_;
   return pool != nullptr && pool->model_budget().take(bytes);

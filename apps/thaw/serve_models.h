@@ -34,6 +34,8 @@ class ServeModels {
 
   store::ModelMemory& memory() { return *memory_; }
   gateway::ModelsApi& api() { return *api_; }
+  // Where functions' packages may lie. As gateway::OpenBucket.
+  Result<std::shared_ptr<ports::ObjectStore>> open_bucket(const std::string& bucket, const std::string& version);
 
  private:
   explicit ServeModels(std::unique_ptr<ModelStores> stores) : stores_(std::move(stores)) {}

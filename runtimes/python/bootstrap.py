@@ -214,12 +214,20 @@ def tell_version():
         print(f"the machine has no {asked}: this runs on {here}")
 
 
+def layer_folders():
+    """Where layers hold modules: for the version that the function names, for the one that runs, and for any."""
+    named = os.environ.get("AWS_EXECUTION_ENV", "").removeprefix("AWS_Lambda_")
+    running = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    versions = dict.fromkeys(one for one in (named, running) if one.startswith("python"))
+    return [*(f"/opt/python/lib/{one}/site-packages" for one in versions), "/opt/python"]
+
+
 def main():
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     tell_version()
     set_up_logging()
     connection = Connection(os.environ["AWS_LAMBDA_RUNTIME_API"])
-    sys.path.insert(0, os.environ.get("LAMBDA_TASK_ROOT", os.getcwd()))
+    sys.path[:0] = [os.environ.get("LAMBDA_TASK_ROOT", os.getcwd()), *layer_folders()]
     try:
         handler = load_handler(os.environ["_HANDLER"])
     except BaseException as error:

@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "control/layers.h"
 #include "control/setting.h"
 #include "model/function.h"
 #include "model/version.h"
@@ -66,11 +67,13 @@ class Catalog {
     std::string name;
     enum class Kind : std::uint8_t { create, update } kind = Kind::update;
     std::string package_path;  // as Deploy's; empty: the code stays
-    // The package was a zip from outside; kept for CodeSha256 and CodeSize.
+    // The package was a zip from outside: the file is kept with it, for open_zip().
     model::UploadedZip zip;
-    std::uint64_t unpacked_bytes_max = 0;  // of the package; 0: the catalog's own limit
-    std::string revision_id;               // that $LATEST must have, when given
-    bool dry_run = false;                  // checks everything, changes nothing
+    // Of the package, and of it and its layers together; 0: the catalog's own limit.
+    std::uint64_t unpacked_bytes_max = 0;
+    std::optional<std::vector<model::LayerUse>> layers;  // what they are from now on, when given
+    std::string revision_id;                             // that $LATEST must have, when given
+    bool dry_run = false;                                // checks everything, changes nothing
     // Makes the new configuration out of the present one, or of a default one for a function that is made. Called
     // under the catalog's lock: memory only.
     std::function<Status(model::FunctionConfig&)> edit;
@@ -146,8 +149,13 @@ class Catalog {
   // another number.
   virtual std::uint64_t setting_changes(SettingKind kind) const = 0;
 
+  // Versions of layers, which functions name.
+  virtual Layers& layers() = 0;
+
   // A fresh path for an upload, inside the data folder.
   virtual std::string new_upload_path() = 0;
+  // The zip of a package that change() took in: of those with the same content, the latest. Errors: not_found.
+  virtual Result<UniqueFd> open_zip(const std::string& code_sha256) = 0;
   // The package's folder (O_PATH), kept from removal while the returned hold lives.
   struct PackageHold {
     UniqueFd folder;

@@ -104,10 +104,13 @@ RecordPointer FunctionIndex::erase_locked(std::string_view name) {
 }
 
 void FunctionIndex::count_reference(const RecordPointer& record, int by) {
-  const Sha256Digest digest = digest_of(record->code_sha256);
-  std::uint32_t& count = references_[digest];
-  count = static_cast<std::uint32_t>(static_cast<int>(count) + by);
-  if (count == 0) references_.erase(digest);
+  for (const std::string* sha : {&record->code_sha256, &record->config.layers.sha256}) {
+    if (sha->empty()) continue;
+    const Sha256Digest digest = digest_of(*sha);
+    std::uint32_t& count = references_[digest];
+    count = static_cast<std::uint32_t>(static_cast<int>(count) + by);
+    if (count == 0) references_.erase(digest);
+  }
 }
 
 }  // namespace thaw::control

@@ -25,7 +25,7 @@ class FunctionIndex {
   RecordPointer find(std::string_view name) const;
   Page list(std::string_view marker, std::size_t count_max) const;
   std::size_t count() const;
-  // Whether a function's current record names this package.
+  // Whether a function's current record names this package, or has it as its layers.
   bool references(const std::string& code_sha256) const;
 
   // Returns the record that was replaced, if any.

@@ -14,12 +14,15 @@
 #include <thread>
 #include <vector>
 
+#include "base/digest/sha256.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/uuid.h"
 
 namespace thaw::control {
 namespace {
+
+namespace fs = std::filesystem;
 
 using Clock = std::chrono::steady_clock;
 
@@ -49,6 +52,8 @@ class Hold {
   const std::string sha_;
 };
 
+const std::string kZipSuffix = ".zip";
+
 bool is_digest(std::string_view name) {
   return name.size() == 64 &&
          std::all_of(name.begin(), name.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
@@ -62,6 +67,28 @@ Result<std::vector<std::string>> names_in(const std::string& folder) {
   }
   if (code) return sys::errno_error(folder, code.value());
   return names;
+}
+
+// Links what from holds into to, over what is there. Both are packages, so that no name leads out of them.
+Status lay_over(const std::string& from, const std::string& to) {
+  std::error_code code;
+  for (fs::recursive_directory_iterator at(from + "/", code), end; !code && at != end; at.increment(code)) {
+    const fs::path target = fs::path(to) / at->path().lexically_relative(from);
+    std::error_code ignored;  // what is wrong, the next call below says, too
+    const fs::file_status there = fs::symlink_status(target, ignored);
+    if (fs::is_directory(at->symlink_status(ignored))) {
+      if (fs::is_directory(there)) continue;
+      fs::remove(target, ignored);
+      if (::mkdir(target.c_str(), 0755) != 0 || ::chmod(target.c_str(), 0755) != 0)
+        return sys::errno_error("laying layers over one another");
+      continue;
+    }
+    if (fs::exists(there)) fs::remove_all(target, ignored);
+    if (::linkat(AT_FDCWD, at->path().c_str(), AT_FDCWD, target.c_str(), 0) != 0)
+      return sys::errno_error("laying layers over one another");
+  }
+  if (code) return sys::errno_error("laying layers over one another", code.value());
+  return {};
 }
 
 // Lock order: commit_lock, Holds::mutex, mutex_.
@@ -107,27 +134,38 @@ class DiskPackageStore final : public PackageStore {
 
   std::string new_upload_path() override { return uploads_ + "/" + random_uuid() + ".zip"; }
 
-  Result<Staged> unpack(const std::string& upload_path, std::uint64_t unpacked_bytes_max) override {
+  Result<Staged> unpack(const std::string& upload_path, const Unpack& how) override {
     if (std::filesystem::path(upload_path).parent_path() != uploads_) {
       return invalid_argument("the package is no upload of this catalog");
     }
     const auto zip = sys::open(upload_path, O_RDONLY | O_NOFOLLOW);
+    ASSIGN_OR_RETURN(Staged staged, new_staged());
     // The descriptor keeps the bytes; the name has no further use, whatever comes.
-    ::unlink(upload_path.c_str());
-    if (!zip) return invalid_argument("the upload is not there");
-    Staged staged(staging_ + "/" + random_uuid());
-    if (::mkdir(staged.path().c_str(), 0755) != 0 || ::chmod(staged.path().c_str(), 0755) != 0) {
-      return sys::errno_error("the staging folder");
+    if (how.keep_zip && zip.ok()) {
+      staged.keep_zip(staged.path() + ".zip");
+      if (::rename(upload_path.c_str(), staged.zip_path().c_str()) != 0) return sys::errno_error("the upload");
+    } else {
+      ::unlink(upload_path.c_str());
     }
-    ASSIGN_OR_RETURN(staged.folder, sys::open(staged.path(), O_RDONLY | O_DIRECTORY));
+    if (!zip) return invalid_argument("the upload is not there");
     IntakeLimits limits = options_.intake;
-    if (unpacked_bytes_max > 0) limits.unpacked_bytes_max = std::min(limits.unpacked_bytes_max, unpacked_bytes_max);
+    if (how.unpacked_bytes_max > 0)
+      limits.unpacked_bytes_max = std::min(limits.unpacked_bytes_max, how.unpacked_bytes_max);
     ASSIGN_OR_RETURN(staged.content, unpack_zip(*zip, staged.folder, limits));
     return staged;
   }
 
+  Result<Staged> merge(const std::vector<UniqueFd>& folders, const std::string& name) override {
+    ASSIGN_OR_RETURN(Staged staged, new_staged());
+    for (const UniqueFd& folder : folders) {
+      RETURN_IF_ERROR(lay_over("/proc/self/fd/" + std::to_string(folder.get()), staged.path()));
+    }
+    staged.content.sha256 = hex(sha256("thaw-layers-1\n" + name));
+    return staged;
+  }
+
   Status sync(const Staged& staged) override {
-    if (is_placed(staged.content.sha256)) return {};
+    if (is_placed(staged.content.sha256) && staged.zip_path().empty()) return {};
     // One call for all files: a sync for each would cost a journal commit for each. It reports write-back errors too
     // (syncfs(2), since Linux 5.8).
     if (::syncfs(staged.folder.get()) != 0) return disk_error("writing the package to the disk");
@@ -136,8 +174,14 @@ class DiskPackageStore final : public PackageStore {
 
   Status place(const Staged& staged) override {
     const std::string& sha = staged.content.sha256;
-    if (is_placed(sha)) return {};
-    if (::renameat(AT_FDCWD, staged.path().c_str(), packages_fd_.get(), sha.c_str()) != 0) {
+    const bool placed = is_placed(sha);
+    if (placed && staged.zip_path().empty()) return {};
+    const std::string zip = sha + kZipSuffix;
+    if (!staged.zip_path().empty() &&
+        ::renameat(AT_FDCWD, staged.zip_path().c_str(), packages_fd_.get(), zip.c_str()) != 0) {
+      return disk_error("placing the package");
+    }
+    if (!placed && ::renameat(AT_FDCWD, staged.path().c_str(), packages_fd_.get(), sha.c_str()) != 0) {
       return disk_error("placing the package");
     }
     if (::fsync(packages_fd_.get()) != 0) return disk_error("placing the package");
@@ -157,6 +201,14 @@ class DiskPackageStore final : public PackageStore {
     return Catalog::PackageHold{std::move(folder), std::make_shared<const Hold>(holds_, sha)};
   }
 
+  Result<UniqueFd> open_zip(const std::string& sha) override {
+    UniqueFd zip(::openat(packages_fd_.get(), (sha + kZipSuffix).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    if (!is_digest(sha) || (!zip.valid() && errno == ENOENT))
+      return Error{ErrorKind::not_found, "the package's zip was not kept"};
+    if (!zip.valid()) return sys::errno_error("the package's zip");
+    return zip;
+  }
+
   void collect(const std::string& sha) override {
     {
       const std::lock_guard lock(mutex_);
@@ -169,12 +221,23 @@ class DiskPackageStore final : public PackageStore {
     ASSIGN_OR_RETURN(const std::vector<std::string> names, names_in(packages_));
     for (const std::string& name : names) {
       // What else lies here is not ours to remove.
-      if (is_digest(name)) remove_if_unused(name);
+      std::string_view sha = name;
+      if (sha.ends_with(kZipSuffix)) sha.remove_suffix(kZipSuffix.size());
+      if (is_digest(sha)) remove_if_unused(std::string(sha));
     }
     return {};
   }
 
  private:
+  Result<Staged> new_staged() const {
+    Staged staged(staging_ + "/" + random_uuid());
+    if (::mkdir(staged.path().c_str(), 0755) != 0 || ::chmod(staged.path().c_str(), 0755) != 0) {
+      return sys::errno_error("the staging folder");
+    }
+    ASSIGN_OR_RETURN(staged.folder, sys::open(staged.path(), O_RDONLY | O_DIRECTORY));
+    return staged;
+  }
+
   static Error disk_error(const std::string& what) {
     if (errno == ENOSPC || errno == EDQUOT)
       return {ErrorKind::unavailable, "the disk is full: " + what + " failed", "Disk.Full"};
@@ -194,11 +257,12 @@ class DiskPackageStore final : public PackageStore {
       const std::lock_guard commit(*options_.commit_lock);
       const std::lock_guard lock(holds_->mutex);
       if (options_.is_referenced(sha) || holds_->counts.contains(sha)) return;
+      ::renameat(packages_fd_.get(), (sha + kZipSuffix).c_str(), AT_FDCWD, (trash + kZipSuffix).c_str());
       if (::renameat(packages_fd_.get(), sha.c_str(), AT_FDCWD, trash.c_str()) != 0) {
         if (errno != ENOENT) log::warn("package_not_removed sha256={} errno={}", sha, errno);
-        return;
       }
     }
+    ::unlink((trash + kZipSuffix).c_str());
     if (auto status = sys::remove_tree(trash); !status) {
       log::warn("package_not_removed sha256={} error=\"{}\"", sha, status.error().message);
     }
@@ -241,6 +305,7 @@ class DiskPackageStore final : public PackageStore {
 
 PackageStore::Staged::~Staged() {
   if (path_.empty()) return;
+  if (!zip_path_.empty()) ::unlink(zip_path_.c_str());
   folder.reset();
   // After a rename to its place there is nothing here any more.
   if (auto status = sys::remove_tree(path_); !status) {
@@ -252,6 +317,11 @@ Result<std::unique_ptr<PackageStore>> PackageStore::open(const std::string& data
   auto store = std::make_unique<DiskPackageStore>(data_folder, std::move(options));
   RETURN_IF_ERROR(store->open());
   return std::unique_ptr<PackageStore>(std::move(store));
+}
+
+Error package_fault(Error error) {
+  if (error.kind == ErrorKind::invalid_argument || error.kind == ErrorKind::too_large) error.code = kBadPackage;
+  return error;
 }
 
 }  // namespace thaw::control

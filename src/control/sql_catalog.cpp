@@ -14,6 +14,8 @@
 #include "control/entry_path.h"
 #include "control/function_index.h"
 #include "control/function_table.h"
+#include "control/layer_catalog.h"
+#include "control/package_manifest.h"
 #include "control/package_store.h"
 #include "control/setting_index.h"
 #include "control/version_index.h"
@@ -21,6 +23,8 @@
 
 namespace thaw::control {
 namespace {
+
+using NoLayers = std::vector<model::LayerUse>;
 
 constexpr std::size_t kListMax = 10000;
 
@@ -40,58 +44,6 @@ Result<UniqueFd> lock_folder(const std::string& data_folder) {
   if (::ftruncate(fd.get(), 0) != 0) return sys::errno_error(path);
   RETURN_IF_ERROR(sys::pwrite_all(fd, std::to_string(::getpid()) + "\n", 0));
   return fd;
-}
-
-bool has_file(const UnpackedPackage& package, std::string_view path) {
-  for (const PackageEntry& entry : package.entries) {
-    if (entry.path == path)
-      return entry.type == PackageEntry::Type::file || entry.type == PackageEntry::Type::executable;
-  }
-  return false;
-}
-
-// The only GGUF file at the package's top; empty when there is none, or more.
-std::string only_gguf(const UnpackedPackage& package) {
-  std::string found;
-  for (const PackageEntry& entry : package.entries) {
-    if (!entry.path.ends_with(".gguf") || entry.path.find('/') != std::string::npos) continue;
-    if (!found.empty()) return {};
-    found = entry.path;
-  }
-  return found;
-}
-
-bool has_model(const UnpackedPackage& package) {
-  for (const PackageEntry& entry : package.entries) {
-    if (entry.path.ends_with(".onnx") && entry.path.find('/') == std::string::npos) return true;
-  }
-  return false;
-}
-
-Error no_manifest(const UnpackedPackage& package) {
-  std::string message =
-      "the package has no thaw.toml at its top, and is no model: model.onnx with config.json, or one GGUF file";
-  for (const PackageEntry& entry : package.entries) {
-    const std::size_t slash = entry.path.find('/');
-    if (slash != std::string::npos && entry.path.substr(slash + 1) == model::kManifestFile) {
-      message += "; the one in \"" + shown_name(entry.path.substr(0, slash)) +
-                 "\" does not count: zip what is in that folder, not the folder";
-      break;
-    }
-  }
-  return invalid_argument(std::move(message));
-}
-
-Result<std::string> manifest_text(const PackageStore::Staged& staged) {
-  if (!has_file(staged.content, model::kManifestFile)) {
-    if (const std::string gguf = only_gguf(staged.content); !gguf.empty()) return model::bare_gguf_manifest(gguf);
-    if (!has_file(staged.content, "model.onnx") || !has_file(staged.content, "config.json"))
-      return no_manifest(staged.content);
-    return std::string(model::kBareModelManifest);
-  }
-  ASSIGN_OR_RETURN(const UniqueFd fd,
-                   sys::openat(staged.folder, std::string(model::kManifestFile), O_RDONLY | O_NOFOLLOW));
-  return sys::read_fd(fd, model::kManifestBytesMax, model::kManifestFile);
 }
 
 Error no_function(std::string_view name) {
@@ -137,6 +89,8 @@ class SqlCatalog final : public Catalog {
                                 .is_referenced = [this](const std::string& sha) { return is_referenced(sha); },
                                 .commit_lock = &commit_mutex_};
     ASSIGN_OR_RETURN(packages_, PackageStore::open(data_folder, std::move(store)));
+    RETURN_IF_ERROR(layer_store_.open(data_folder + "/layers"));
+    layers_.emplace(layer_store_, *packages_, commit_mutex_);
     return packages_->remove_unreferenced();
   }
 
@@ -154,7 +108,7 @@ class SqlCatalog final : public Catalog {
   std::size_t count() const override { return index_.count(); }
 
   Result<model::FunctionRecord> deploy(const Deploy& request) override {
-    ASSIGN_OR_RETURN(const PackageStore::Staged staged, packages_->unpack(request.package_path, 0));
+    ASSIGN_OR_RETURN(const PackageStore::Staged staged, packages_->unpack(request.package_path, {}));
     ASSIGN_OR_RETURN(model::FunctionRecord record, describe(request, staged));
     step("unpacked");
     RETURN_IF_ERROR(packages_->sync(staged));
@@ -165,13 +119,13 @@ class SqlCatalog final : public Catalog {
       RETURN_IF_ERROR(packages_->place(staged));
       step("placed");
       if (auto status = table_->put(record); !status) {
-        packages_->collect(record.code_sha256);
+        collect(record);
         return not_written(status.error());
       }
       step("recorded");
       before = index_.put(record);
     }
-    if (before != nullptr && before->code_sha256 != record.code_sha256) packages_->collect(before->code_sha256);
+    if (before != nullptr && before->code_sha256 != record.code_sha256) collect(*before);
     return record;
   }
 
@@ -179,34 +133,34 @@ class SqlCatalog final : public Catalog {
     RETURN_IF_ERROR(model::check_function_name(change.name));
     std::optional<PackageStore::Staged> staged;
     if (!change.package_path.empty()) {
-      auto unpacked = packages_->unpack(change.package_path, change.unpacked_bytes_max);
-      if (!unpacked.ok()) {
-        Error error = std::move(unpacked).error();
-        if (error.kind == ErrorKind::invalid_argument || error.kind == ErrorKind::too_large) error.code = kBadPackage;
-        return error;
-      }
+      const PackageStore::Unpack how{.unpacked_bytes_max = change.unpacked_bytes_max,
+                                     .keep_zip = !change.zip.sha256.empty() && !change.dry_run};
+      auto unpacked = packages_->unpack(change.package_path, how);
+      if (!unpacked.ok()) return package_fault(std::move(unpacked).error());
       staged.emplace(std::move(*unpacked));
       step("unpacked");
       if (!change.dry_run) RETURN_IF_ERROR(packages_->sync(*staged));
       step("synced");
     }
+    ASSIGN_OR_RETURN(const LayerCatalog::Laid laid, layers_->lay(change.layers.value_or(NoLayers())));
     RecordPointer before;
     std::optional<model::FunctionRecord> record;
     {
       const std::lock_guard lock(commit_mutex_);
       before = index_.find(change.name);
-      ASSIGN_OR_RETURN(record, changed(change, before.get(), staged ? &*staged : nullptr));
+      ASSIGN_OR_RETURN(record, changed(change, before.get(), staged ? &*staged : nullptr, laid.layers));
       if (change.dry_run) return std::move(*record);
+      if (laid.staged) RETURN_IF_ERROR(packages_->place(*laid.staged));
       if (staged) RETURN_IF_ERROR(packages_->place(*staged));
       step("placed");
       if (auto status = table_->put(*record); !status) {
-        packages_->collect(record->code_sha256);
+        collect(*record);
         return not_written(status.error());
       }
       step("recorded");
       index_.put(*record);
     }
-    if (before != nullptr && before->code_sha256 != record->code_sha256) packages_->collect(before->code_sha256);
+    if (before != nullptr) collect(*before);
     return std::move(*record);
   }
 
@@ -224,7 +178,7 @@ class SqlCatalog final : public Catalog {
       settings_.erase(name);
       index_.erase(name);
     }
-    for (const RecordPointer& record : before) packages_->collect(record->code_sha256);
+    for (const RecordPointer& record : before) collect(*record);
     return {};
   }
 
@@ -273,7 +227,7 @@ class SqlCatalog final : public Catalog {
       settings_.erase_qualifier(name, version);
       versions_.erase_version(name, number);
     }
-    packages_->collect(before->code_sha256);
+    collect(*before);
     return {};
   }
 
@@ -358,6 +312,10 @@ class SqlCatalog final : public Catalog {
 
   std::string new_upload_path() override { return packages_->new_upload_path(); }
 
+  Layers& layers() override { return *layers_; }
+
+  Result<UniqueFd> open_zip(const std::string& code_sha256) override { return packages_->open_zip(code_sha256); }
+
   Result<PackageHold> hold_package(const std::string& code_sha256) override {
     auto held = packages_->hold(code_sha256);
     if (!held && held.error().kind == ErrorKind::not_found && is_referenced(code_sha256)) {
@@ -372,7 +330,15 @@ class SqlCatalog final : public Catalog {
     if (options_.at_step) options_.at_step(name);
   }
 
-  bool is_referenced(const std::string& sha) const { return index_.references(sha) || versions_.references(sha); }
+  bool is_referenced(const std::string& sha) const {
+    return index_.references(sha) || versions_.references(sha) || layer_store_.references(sha);
+  }
+
+  // What nobody names any more goes after a while.
+  void collect(const model::FunctionRecord& record) {
+    packages_->collect(record.code_sha256);
+    if (!record.config.layers.sha256.empty()) packages_->collect(record.config.layers.sha256);
+  }
 
   // Under commit_mutex_: the function and the versions must be there, and stay.
   Status check_alias_of(std::string_view name, const model::Alias& alias) const {
@@ -408,17 +374,10 @@ class SqlCatalog final : public Catalog {
     return alias;
   }
 
-  static Status check_engine_package(const model::FunctionConfig& config, const PackageStore::Staged& staged) {
-    if (config.engine == model::kEngineOnnx && config.model.empty() &&
-        (!has_model(staged.content) || !has_file(staged.content, "config.json"))) {
-      return invalid_argument("the engine thaw-onnx needs a model (model.onnx) and config.json at the package's top");
-    }
-    return {};
-  }
-
   // Under commit_mutex_: what the function becomes; before and staged are nullptr where there is none.
   static Result<model::FunctionRecord> changed(const Change& change, const model::FunctionRecord* before,
-                                               const PackageStore::Staged* staged) {
+                                               const PackageStore::Staged* staged,
+                                               const model::FunctionLayers& layers) {
     const bool create = change.kind == Change::Kind::create;
     if (create && before != nullptr) return Error{ErrorKind::conflict, "Function already exist: " + change.name};
     if (!create && before == nullptr) return no_function(change.name);
@@ -429,6 +388,7 @@ class SqlCatalog final : public Catalog {
     model::FunctionConfig& config = record.config;
     if (create) config.name = change.name;
     if (change.edit) RETURN_IF_ERROR(change.edit(config));
+    if (change.layers) config.layers = layers;
     RETURN_IF_ERROR(model::validate(config));
     if (staged != nullptr) {
       if (!config.model.empty())
@@ -437,6 +397,11 @@ class SqlCatalog final : public Catalog {
       config.zip = change.zip;
       record.code_sha256 = staged->content.sha256;
       record.code_bytes = staged->content.bytes;
+    }
+    if (change.unpacked_bytes_max > 0 && record.code_bytes + config.layers.code_bytes > change.unpacked_bytes_max) {
+      return invalid_argument("Function code combined with layers exceeds the maximum allowed size of " +
+                              std::to_string(change.unpacked_bytes_max) + " bytes. The actual size is " +
+                              std::to_string(record.code_bytes + config.layers.code_bytes) + " bytes.");
     }
     record.revision_id = random_uuid();
     record.last_modified = timestamp_now();
@@ -484,8 +449,10 @@ class SqlCatalog final : public Catalog {
   VersionIndex versions_{index_};
   SettingIndex settings_;
   std::mutex commit_mutex_;
-  std::unique_ptr<FunctionTable> table_;    // used under commit_mutex_ once open
-  std::unique_ptr<PackageStore> packages_;  // last: its thread uses all of the above
+  std::unique_ptr<FunctionTable> table_;  // used under commit_mutex_ once open
+  LayerStore layer_store_;
+  std::unique_ptr<PackageStore> packages_;  // its thread uses all of the above
+  std::optional<LayerCatalog> layers_;
 };
 
 }  // namespace

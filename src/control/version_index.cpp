@@ -91,7 +91,7 @@ void VersionIndex::put(model::FunctionRecord version) {
   const std::unique_lock lock(mutex_);
   Published& published = published_[folded_name(fresh->config.name)];
   published.last_number = std::max(published.last_number, number);
-  count_reference(fresh->code_sha256, +1);
+  count_references(*fresh, +1);
   published.versions[number] = std::move(fresh);
 }
 
@@ -101,7 +101,7 @@ void VersionIndex::erase_version(std::string_view name, std::uint64_t number) {
   if (published == published_.end()) return;
   const auto version = published->second.versions.find(number);
   if (version == published->second.versions.end()) return;
-  count_reference(version->second->code_sha256, -1);
+  count_references(*version->second, -1);
   published->second.versions.erase(version);
 }
 
@@ -127,16 +127,19 @@ void VersionIndex::erase(std::string_view name) {
   const std::unique_lock lock(mutex_);
   const auto published = published_.find(folded_name(name));
   if (published == published_.end()) return;
-  for (const auto& [number, record] : published->second.versions) count_reference(record->code_sha256, -1);
+  for (const auto& [number, record] : published->second.versions) count_references(*record, -1);
   published->second.versions.clear();
   published->second.aliases.clear();
   if (published->second.last_number == 0) published_.erase(published);
 }
 
-void VersionIndex::count_reference(const std::string& code_sha256, int by) {
-  std::uint32_t& count = references_[code_sha256];
-  count = static_cast<std::uint32_t>(static_cast<int>(count) + by);
-  if (count == 0) references_.erase(code_sha256);
+void VersionIndex::count_references(const model::FunctionRecord& record, int by) {
+  for (const std::string* sha : {&record.code_sha256, &record.config.layers.sha256}) {
+    if (sha->empty()) continue;
+    std::uint32_t& count = references_[*sha];
+    count = static_cast<std::uint32_t>(static_cast<int>(count) + by);
+    if (count == 0) references_.erase(*sha);
+  }
 }
 
 }  // namespace thaw::control

@@ -53,7 +53,7 @@ class VersionIndex {
   };
 
   const Published* of(std::string_view name) const;
-  void count_reference(const std::string& code_sha256, int by);
+  void count_references(const model::FunctionRecord& record, int by);
 
   const FunctionIndex& latest_;
   mutable std::shared_mutex mutex_;

@@ -101,7 +101,7 @@ http::Task<Status> answer_control_error(http::Exchange& exchange, const Error& e
                                 : error.code.ends_with("Exception") ? std::string_view(error.code)
                                                                     : lambda_error_type(error.kind);
   std::string body = std::string("{\"Type\":\"") + (is_users_fault(error.kind) ? "User" : "Service") +
-                     "\",\"Message\":" + json_quoted(error.message);
+                     "\",\"Message\":" + json_quoted(error.message) + ",\"message\":" + json_quoted(error.message);
   const bool throttled = error.code == control::kReservedLimitExceeded || error.code == control::kAccountLimitExceeded;
   if (throttled) body += ",\"Reason\":" + json_quoted(error.code);
   body += "}\n";

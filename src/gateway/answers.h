@@ -19,7 +19,8 @@ http::Task<Status> answer_openai_error(http::Exchange& exchange, const Error& er
 std::string openai_error_body(const Error& error);
 // not_found in OpenAI's terms: no function of that name and qualifier answers on /v1.
 Error no_model(std::string_view model);
-// {"Type":"User","Message":…} with x-amzn-ErrorType, as Lambda's API answers.
+// {"Type":"User","Message":…,"message":…} with x-amzn-ErrorType, as Lambda's API answers: some of its errors spell the
+// member one way, some the other, and clients read one.
 http::Task<Status> answer_control_error(http::Exchange& exchange, const Error& error);
 
 }  // namespace thaw::gateway

@@ -6,9 +6,12 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "control/function_settings.h"
+#include "base/uuid.h"
 #include "gateway/answers.h"
 #include "gateway/control_request.h"
 #include "gateway/function_json.h"
+#include "gateway/function_name.h"
+#include "gateway/function_request.h"
 #include "gateway/models_api.h"
 #include "gateway/route.h"
 #include "gateway/upload.h"
@@ -28,23 +31,6 @@ constexpr std::string_view kFunctions = "/2015-03-31/functions";
 constexpr std::string_view kStreamFunctions = "/2021-11-15/functions/";
 constexpr std::string_view kStreamInvocations = "/response-streaming-invocations";
 constexpr std::string_view kThawFunctions = "/thaw/v1/functions/";
-
-// The qualifier of NAME?Qualifier=… or of Lambda's partial name NAME:QUALIFIER, which loses it. One that is there but
-// empty is an error, else a client that has lost its version's number would delete the function.
-Result<std::string> take_qualifier(std::string& name, const Query& query) {
-  std::string qualifier = value_of(query, "Qualifier");
-  const std::size_t colon = name.find(':');
-  if (colon == std::string::npos) {
-    if (qualifier.empty() && has(query, "Qualifier")) return invalid_argument("Qualifier is empty");
-    return qualifier;
-  }
-  const std::string of_name = name.substr(colon + 1);
-  name.resize(colon);
-  if (of_name.empty()) return invalid_argument("the function's name ends with a colon: a qualifier is missing");
-  if (!qualifier.empty() && qualifier != of_name)
-    return invalid_argument("Qualifier is another than that of the function's name");
-  return of_name;
-}
 
 std::uint64_t own_memory_mb() {
   const auto status = sys::read_file("/proc/self/statm", 256);
@@ -78,6 +64,7 @@ ControlApi::ControlApi(control::Catalog& catalog, control::ConcurrencyGate& gate
 ControlApi::~ControlApi() { workers_.join(); }
 
 http::Task<> ControlApi::handle(http::Exchange& exchange, std::string_view target) {
+  exchange.set_answer_fields("x-amzn-RequestId: " + random_uuid() + "\r\n");
   Status done = check_control_caller(exchange.peer(), exchange.request());
   if (done.ok()) done = co_await dispatch(exchange, target);
   if (!done.ok() && !exchange.responded() && !exchange.client_gone()) {
@@ -106,32 +93,26 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     if (method != "GET") co_return no_method();
     co_return co_await account_settings(exchange);
   }
+  if (LayersApi::is_path(path)) co_return co_await layers_.handle(exchange, path, *query);
   if (SettingsApi::is_path(path)) co_return co_await settings_.handle(exchange, path, *query);
   if (models_ != nullptr && ModelsApi::is_path(path)) co_return co_await models_->handle(exchange, path, *query);
   if (path.starts_with(kStreamFunctions) && path.ends_with(kStreamInvocations)) {
     if (method != "POST") co_return no_method();
     path.remove_prefix(kStreamFunctions.size());
-    auto name = http::percent_decode(path.substr(0, path.size() - kStreamInvocations.size()));
-    if (!name.ok()) co_return name.error();
-    if (!http::is_utf8(*name)) co_return invalid_argument("the function's name is not UTF-8");
-    const auto qualifier = take_qualifier(*name, *query);
-    if (!qualifier.ok()) co_return qualifier.error();
-    co_return co_await invoke_streamed(exchange, *name, *qualifier);
+    const auto named = named_function(path.substr(0, path.size() - kStreamInvocations.size()), *query);
+    if (!named.ok()) co_return named.error();
+    co_return co_await invoke_streamed(exchange, named->name, named->qualifier);
   }
   const bool own = path.substr(0, kThawFunctions.size()) == kThawFunctions;
   if (own || path.substr(0, kFunctions.size() + 1) == std::string(kFunctions) + "/") {
     path.remove_prefix(own ? kThawFunctions.size() : kFunctions.size() + 1);
     const std::size_t slash = path.find('/');
-    auto name = http::percent_decode(path.substr(0, slash));
-    if (!name.ok()) co_return name.error();
-    if (!http::is_utf8(*name)) co_return invalid_argument("the function's name is not UTF-8");
     const std::string_view rest = slash == std::string_view::npos ? std::string_view() : path.substr(slash);
-    if (own && rest == "/package" && method == "PUT") co_return co_await deploy(exchange, *name, *query);
-    if (own && rest == "/logs" && method == "GET") co_return co_await logs(exchange, *name, *query);
-    if (own && (rest.empty() || rest == "/package" || rest == "/logs")) co_return no_method();
-    if (own) co_return Error{ErrorKind::not_found, "the control API has no such path"};
-    const auto qualifier = take_qualifier(*name, *query);
-    if (!qualifier.ok()) co_return qualifier.error();
+    if (own) co_return co_await dispatch_own(exchange, path.substr(0, slash), rest, *query);
+    const auto named = named_function(path.substr(0, slash), *query);
+    if (!named.ok()) co_return named.error();
+    const std::string* const name = &named->name;
+    const std::string* const qualifier = &named->qualifier;
     if (rest == "/configuration") {
       if (method == "PUT" && qualifier->empty()) co_return co_await update_configuration(exchange, *name);
       if (method != "GET") co_return no_method();
@@ -153,6 +134,19 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
   co_return Error{ErrorKind::not_found, "the control API has no such path"};
 }
 
+http::Task<Status> ControlApi::dispatch_own(http::Exchange& exchange, std::string_view segment, std::string_view rest,
+                                            const Query& query) {
+  const std::string_view method = exchange.request().method;
+  const auto name = http::percent_decode(segment);
+  if (!name.ok()) co_return name.error();
+  if (!http::is_utf8(*name)) co_return invalid_argument("the function's name is not UTF-8");
+  if (rest == "/package" && method == "PUT") co_return co_await deploy(exchange, *name, query);
+  if (rest == "/package" && method == "GET") co_return co_await send_package(exchange, *name, query);
+  if (rest == "/logs" && method == "GET") co_return co_await logs(exchange, *name, query);
+  if (rest.empty() || rest == "/package" || rest == "/logs") co_return no_method();
+  co_return Error{ErrorKind::not_found, "the control API has no such path"};
+}
+
 boost::json::object ControlApi::configuration(const model::FunctionRecord& record, std::string_view qualifier) const {
   boost::json::object configuration = function_configuration(record, qualifier, options_.listen_host, port_);
   add_snapshot(configuration, record,
@@ -163,6 +157,10 @@ boost::json::object ControlApi::configuration(const model::FunctionRecord& recor
 http::Task<Status> ControlApi::list(http::Exchange& exchange, const Query& query) {
   const auto count = number_of(query, "MaxItems", kListItemsDefault, kListItemsMax);
   if (!count.ok()) co_return count.error();
+  const std::string version = value_of(query, "FunctionVersion");
+  if (version == "ALL") co_return co_await list_all(exchange, value_of(query, "Marker"), *count);
+  if (!version.empty())
+    co_return validation_error("functionVersion", version, "Member must satisfy enum value set: [ALL]");
   const auto page = co_await http::off_loop(workers_, exchange.loop(),
                                             [&] { return catalog_.list(value_of(query, "Marker"), *count); });
   if (!page.ok()) co_return page.error();
@@ -173,12 +171,51 @@ http::Task<Status> ControlApi::list(http::Exchange& exchange, const Query& query
   co_return co_await answer_json(exchange, 200, body);
 }
 
+http::Task<Status> ControlApi::list_all(http::Exchange& exchange, const std::string& marker, std::size_t count) {
+  // "NAME:VERSION" of the last one given out: of its function the later versions come next.
+  const std::size_t colon = marker.find(':');
+  const std::string from = marker.substr(0, colon);
+  std::uint64_t after = 0;
+  if (colon != std::string::npos && marker.substr(colon + 1) != model::kLatestVersion)
+    after = model::version_number(marker.substr(colon + 1)).value_or(0);
+  boost::json::array functions;
+  std::string last;
+  bool more = false;
+  const auto add = [&](const model::FunctionRecord& record) {
+    more = functions.size() == count;
+    if (more) return;
+    functions.push_back(configuration(record, record.version));
+    last = record.config.name + ":" + record.version;
+  };
+  const auto add_versions = [&](const std::string& name, std::uint64_t behind) {
+    for (const auto& version : catalog_.versions(name)) {
+      if (!more && model::version_number(version->version).value_or(0) > behind) add(*version);
+    }
+  };
+  if (!from.empty()) add_versions(from, after);
+  // Each function has an item at least.
+  const auto page = catalog_.list(from, std::min(count + 1, kListItemsMax));
+  if (!page.ok()) co_return page.error();
+  for (const model::FunctionRecord& function : page->functions) {
+    if (more) break;
+    add(function);
+    if (!more) add_versions(function.config.name, 0);
+  }
+  more = more || !page->next_marker.empty();
+  boost::json::object body{{"Functions", std::move(functions)}};
+  if (more) body["NextMarker"] = last;
+  co_return co_await answer_json(exchange, 200, body);
+}
+
 http::Task<Status> ControlApi::describe(http::Exchange& exchange, const std::string& name,
                                         const std::string& qualifier) {
   // Of a weighted alias its own version, as Lambda does.
   const auto record = catalog_.find({name, qualifier}, 1);
   if (record == nullptr) co_return no_function(qualifier.empty() ? name : name + ":" + qualifier);
+  boost::json::object code{{"RepositoryType", "S3"}};
+  if (!record->config.zip.sha256.empty()) code["Location"] = package_url(exchange, *record);
   boost::json::object body{{"Configuration", configuration(*record, qualifier)},
+                           {"Code", std::move(code)},
                            {"Thaw", function_environments(pool_.view(pool::PoolKeyView(*record)))}};
   const auto reserved = control::reserved_concurrency(catalog_, name);
   if (!reserved.ok()) co_return reserved.error();

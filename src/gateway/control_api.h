@@ -14,6 +14,7 @@
 //   GET    /2015-03-31/functions/NAME/aliases/ALIAS      also PUT, DELETE
 //   POST   /2015-03-31/functions/NAME/invocations        Invoke, of event functions
 //   GET    /2016-08-19/account-settings/                 GetAccountSettings
+//   GET    /thaw/v1/functions/NAME/package?Qualifier=    its zip, which GetFunction's Location names
 //   GET    /thaw/v1/functions/NAME/logs?follow=1&bytes=N
 //   GET    /thaw/v1/models, /thaw/v1/objects             see models_api.h
 //   …      /DATE/functions/NAME/url, …                   see settings_api.h
@@ -32,7 +33,9 @@
 
 #include "control/catalog.h"
 #include "events/event_invoker.h"
+#include "gateway/code_intake.h"
 #include "gateway/control_request.h"
+#include "gateway/layers_api.h"
 #include "gateway/settings_api.h"
 #include "http/server.h"
 #include "observe/function_log.h"
@@ -66,10 +69,17 @@ class ControlApi {
   void set_port(std::uint16_t port) { port_ = port; }
   // Before the first request; it outlives this. Without it there are no paths of models.
   void use_models(ModelsApi& models) { models_ = &models; }
+  // Before the first request. Without it packages come with their requests alone.
+  void use_buckets(OpenBucket open) { code_.use_buckets(std::move(open)); }
 
  private:
   http::Task<Status> dispatch(http::Exchange& exchange, std::string_view target);
+  // Of Thaw's own paths: segment, encoded, and what is behind it.
+  http::Task<Status> dispatch_own(http::Exchange& exchange, std::string_view segment, std::string_view rest,
+                                  const Query& query);
   http::Task<Status> list(http::Exchange& exchange, const Query& query);
+  // FunctionVersion=ALL: every function, each followed by its versions.
+  http::Task<Status> list_all(http::Exchange& exchange, const std::string& marker, std::size_t count);
   http::Task<Status> describe(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
   http::Task<Status> describe_configuration(http::Exchange& exchange, const std::string& name,
                                             const std::string& qualifier);
@@ -90,16 +100,9 @@ class ControlApi {
   http::Task<Status> invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
 
   // Of functions_api.cpp.
-  struct CodeRequest {
-    boost::json::object body;  // ZipFile in it is empty
-    bool has_zip = false;
-    model::UploadedZip zip;
-  };
-  // The body, its zip written to path. operation: Lambda's name for it, for messages.
-  http::Task<Result<CodeRequest>> receive_code(http::Exchange& exchange, const std::string& path,
-                                               std::string_view operation);
-  // code: the object that says where the code is.
-  static Status use_code(const boost::json::object& code, const CodeRequest& request, control::Catalog::Change& change);
+  // Where GetFunction's caller gets the zip: at send_package().
+  std::string package_url(const http::Exchange& exchange, const model::FunctionRecord& record) const;
+  http::Task<Status> send_package(http::Exchange& exchange, const std::string& name, const Query& query);
   http::Task<Status> create_function(http::Exchange& exchange);
   http::Task<Status> update_code(http::Exchange& exchange, const std::string& name);
   http::Task<Status> update_configuration(http::Exchange& exchange, const std::string& name);
@@ -130,6 +133,8 @@ class ControlApi {
   boost::asio::thread_pool workers_{2};
   SettingsApi settings_{catalog_, gate_, workers_, port_};
   std::atomic<unsigned> followers_{0};
+  CodeIntake code_{workers_};
+  LayersApi layers_{catalog_, workers_, code_, options_.listen_host, port_};
 };
 
 }  // namespace thaw::gateway

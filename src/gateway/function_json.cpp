@@ -3,13 +3,12 @@
 #include <boost/json/array.hpp>
 
 #include "base/base64.h"
+#include "gateway/layer_name.h"
 #include "model/manifest.h"
+#include "model/place.h"
 
 namespace thaw::gateway {
 namespace {
-
-const std::string kArnPrefix =
-    "arn:aws:lambda:" + std::string(model::kRegion) + ":" + std::string(model::kAccount) + ":function:";
 
 unsigned nibble(char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : (c | 32) - 'a' + 10); }
 
@@ -27,7 +26,8 @@ const std::string& code_digest(const model::FunctionRecord& record) {
 }
 
 std::string function_arn(std::string_view name, std::string_view qualifier) {
-  return kArnPrefix + std::string(name) + (qualifier.empty() ? "" : ":") + std::string(qualifier);
+  return "arn:aws:lambda:" + model::place().region + ":" + model::place().account + ":function:" + std::string(name) +
+         (qualifier.empty() ? "" : ":") + std::string(qualifier);
 }
 
 boost::json::object function_configuration(const model::FunctionRecord& record, std::string_view qualifier,
@@ -92,6 +92,13 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"Environment", boost::json::object{{"Variables", std::move(variables)}}},
       {"Thaw", std::move(thaw)},
   };
+  if (!config.layers.uses.empty()) {
+    boost::json::array& layers = configuration["Layers"].emplace_array();
+    for (const model::LayerUse& use : config.layers.uses) {
+      layers.push_back(
+          boost::json::object{{"Arn", layer_version_arn(use.name, use.version)}, {"CodeSize", use.zip_bytes}});
+    }
+  }
   if (!config.runtime.empty()) configuration["Runtime"] = config.runtime;
   if (!config.handler.empty()) configuration["Handler"] = config.handler;
   if (!config.role.empty()) configuration["Role"] = config.role;
@@ -139,7 +146,7 @@ boost::json::object snapshot_totals(const pool::SnapshotTotals& totals) {
 
 boost::json::object alias_configuration(const std::string& function_name, const model::Alias& alias) {
   boost::json::object configuration{
-      {"AliasArn", kArnPrefix + function_name + ":" + alias.name},
+      {"AliasArn", function_arn(function_name, alias.name)},
       {"Name", alias.name},
       {"FunctionVersion", alias.function_version},
       {"Description", alias.description},

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "model/place.h"
+
 namespace thaw::gateway {
 namespace {
 
@@ -19,6 +21,19 @@ std::string_view take_part(std::string_view& text) {
 bool is_account(std::string_view text) {
   return text.size() == kAccountDigits &&
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// Functions of other daemons, in Lambda's words.
+Status check_place(std::string_view region, std::string_view account, std::string_view arn) {
+  const model::Place& here = model::place();
+  if (region != here.region) {
+    return Error{ErrorKind::not_found, "Functions from '" + std::string(region) +
+                                           "' are not reachable in this region ('" + here.region + "')"};
+  }
+  if (account == here.account) return {};
+  return Error{ErrorKind::forbidden, "User: arn:aws:iam::" + here.account +
+                                         ":root is not authorized to perform this on resource: " + std::string(arn) +
+                                         " because no resource-based policy allows it"};
 }
 
 Error bad_arn() {
@@ -39,9 +54,11 @@ Result<NameAndQualifier> parse_function_name(std::string_view text) {
       return bad_arn();
     }
     if (rest.substr(0, kFunction.size()) != kFunction) return bad_arn();
+    RETURN_IF_ERROR(check_place(region, account, text));
     rest.remove_prefix(kFunction.size());
   } else if (is_account(rest.substr(0, rest.find(':'))) &&
              rest.substr(std::min(rest.size(), kAccountDigits + 1), kFunction.size()) == kFunction) {
+    RETURN_IF_ERROR(check_place(model::place().region, rest.substr(0, kAccountDigits), text));
     rest.remove_prefix(kAccountDigits + 1 + kFunction.size());
   }
   NameAndQualifier found;
@@ -52,6 +69,18 @@ Result<NameAndQualifier> parse_function_name(std::string_view text) {
   if (qualified && rest.empty())
     return invalid_argument("the function's name ends with a colon: a qualifier is missing");
   if (rest.find(':') != std::string_view::npos) return invalid_argument("FunctionName has more than one qualifier");
+  return found;
+}
+
+Result<NameAndQualifier> named_function(std::string_view segment, const Query& query) {
+  ASSIGN_OR_RETURN(const std::string decoded, http::percent_decode(segment));
+  if (!http::is_utf8(decoded)) return invalid_argument("FunctionName is not UTF-8");
+  ASSIGN_OR_RETURN(NameAndQualifier found, parse_function_name(decoded));
+  const std::string asked = value_of(query, "Qualifier");
+  if (asked.empty() && has(query, "Qualifier")) return invalid_argument("Qualifier is empty");
+  if (!asked.empty() && !found.qualifier.empty() && asked != found.qualifier)
+    return invalid_argument("Qualifier is another than that of the function's name");
+  if (found.qualifier.empty()) found.qualifier = asked;
   return found;
 }
 

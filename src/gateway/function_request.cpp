@@ -39,7 +39,7 @@ constexpr std::string_view kReservedVariables[] = {
 
 // Members that ask for what Thaw does not have.
 constexpr std::string_view kUnsupported[] = {
-    "VpcConfig", "FileSystemConfigs", "ImageConfig", "CodeSigningConfigArn", "KMSKeyArn", "DeadLetterConfig", "Layers",
+    "VpcConfig", "FileSystemConfigs", "ImageConfig", "CodeSigningConfigArn", "KMSKeyArn", "DeadLetterConfig",
 };
 
 Error wrong_type(std::string_view member, std::string_view wanted) {

@@ -1,18 +1,14 @@
 // The control API's operations that make and change functions: Lambda's CreateFunction, UpdateFunctionCode and
 // UpdateFunctionConfiguration.
 
-#include <fcntl.h>
-
-#include <boost/asio/post.hpp>
-
-#include "base/digest/sha256.h"
 #include "base/log.h"
-#include "base/sys.h"
+#include "gateway/code_intake.h"
 #include "gateway/control_api.h"
 #include "gateway/control_request.h"
 #include "gateway/function_json.h"
 #include "gateway/function_name.h"
 #include "gateway/function_request.h"
+#include "gateway/layer_name.h"
 #include "gateway/zip_body.h"
 #include "http/off_loop.h"
 
@@ -20,110 +16,24 @@
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
 
 namespace thaw::gateway {
-namespace {
 
 namespace json = boost::json;
 
-// "Request must be smaller than 70167211 bytes", AWS Lambda: 50 MB of zip in base64, and what stands around it.
-constexpr std::uint64_t kRequestBytesMax = 70167211;
-// "The unzipped size of all files" ("Lambda quotas", AWS Lambda Developer Guide): 250 MB.
-constexpr std::uint64_t kUnzippedBytesMax = 262144000;
-constexpr std::size_t kPieceBytes = 1 << 20;
+namespace {
 
-// An upload that goes, whatever comes of it. Ownership: workers outlive it.
-class UploadFile {
- public:
-  UploadFile(boost::asio::thread_pool& workers, std::string at) : path(std::move(at)), workers_(workers) {}
-  UploadFile(const UploadFile&) = delete;
-  UploadFile& operator=(const UploadFile&) = delete;
-  ~UploadFile() {
-    boost::asio::post(workers_, [at = path] { (void)sys::remove_tree(at).ok(); });
-  }
-
-  const std::string path;
-
- private:
-  boost::asio::thread_pool& workers_;
-};
-
-Error too_large_request(std::string_view operation) {
-  return {ErrorKind::too_large,
-          "Request must be smaller than " + std::to_string(kRequestBytesMax) + " bytes for the " +
-              std::string(operation) + " operation",
-          "RequestEntityTooLargeException"};
-}
-
-// In Lambda's words.
-Error package_error(Error error) {
-  if (error.code != control::kBadPackage) return error;
-  const bool large = error.kind == ErrorKind::too_large;
-  const std::string why = " (" + error.message + ")";
-  if (large)
-    return invalid_argument("Unzipped size must be smaller than " + std::to_string(kUnzippedBytesMax) + " bytes" + why);
-  return invalid_argument("Could not unzip uploaded file. Please check your file, then try to upload again." + why);
+// What they are from now on; nothing when the request says nothing.
+Result<std::optional<std::vector<model::LayerUse>>> layers_of(const json::object& body) {
+  const json::value* layers = body.if_contains("Layers");
+  if (layers == nullptr || layers->is_null()) return std::optional<std::vector<model::LayerUse>>();
+  ASSIGN_OR_RETURN(auto uses, parse_layers(*layers));
+  return std::optional(std::move(uses));
 }
 
 }  // namespace
 
-http::Task<Result<ControlApi::CodeRequest>> ControlApi::receive_code(http::Exchange& exchange, const std::string& path,
-                                                                     std::string_view operation) {
-  if (!exchange.set_body_bytes_max(kRequestBytesMax)) {
-    exchange.close_after();
-    co_return too_large_request(operation);
-  }
-  auto file = co_await http::off_loop(workers_, exchange.loop(),
-                                      [&] { return sys::open(path, O_WRONLY | O_CREAT | O_EXCL, 0600); });
-  if (!file.ok()) co_return file.error();
-  ZipBody body;
-  Sha256 hash;
-  std::string zip;
-  for (bool more = true; more;) {
-    const auto piece = co_await exchange.read_body();
-    if (!piece.ok() && piece.error().kind == ErrorKind::too_large) co_return too_large_request(operation);
-    if (!piece.ok()) co_return piece.error();
-    more = !piece->empty();
-    if (Status read = body.read(*piece, zip); !read.ok()) {
-      exchange.close_after();
-      co_return read.error();
-    }
-    if (zip.empty() || (more && zip.size() < kPieceBytes)) continue;
-    const Status written = co_await http::off_loop(workers_, exchange.loop(), [&] {
-      hash.update(zip);
-      return sys::write_all(*file, zip);
-    });
-    if (!written.ok()) {
-      exchange.close_after();
-      co_return written.error();
-    }
-    zip.clear();
-  }
-  auto parsed = parse_object(body.json());
-  if (!parsed.ok()) co_return parsed.error();
-  CodeRequest request;
-  request.body = std::move(*parsed);
-  request.has_zip = body.has_zip();
-  request.zip.bytes = body.zip_bytes();
-  request.zip.sha256 = hex(hash.finish());
-  co_return request;
-}
-
-Status ControlApi::use_code(const json::object& code, const CodeRequest& request, control::Catalog::Change& change) {
-  for (const std::string_view key : {"ImageUri", "S3Bucket", "S3Key"}) {
-    const json::value* value = code.if_contains(key);
-    if (value != nullptr && !value->is_null()) return invalid_argument(std::string(key) + " is not supported");
-  }
-  if (!request.has_zip) {
-    return invalid_argument("Please provide a source for function code: ZipFile");
-  }
-  if (request.zip.bytes == 0) return invalid_argument("Uploaded file must be a non-empty zip");
-  change.zip = request.zip;
-  change.unpacked_bytes_max = kUnzippedBytesMax;
-  return {};
-}
-
 http::Task<Status> ControlApi::create_function(http::Exchange& exchange) {
-  const UploadFile upload(workers_, catalog_.new_upload_path());
-  const auto request = co_await receive_code(exchange, upload.path, "CreateFunction");
+  const CodeFiles files(workers_, catalog_);
+  const auto request = co_await code_.receive(exchange, files, "CreateFunction");
   if (!request.ok()) co_return request.error();
   const json::object& body = request->body;
   const auto given_name = string_of(body, "FunctionName");
@@ -142,21 +52,28 @@ http::Task<Status> ControlApi::create_function(http::Exchange& exchange) {
   config.name = name->name;
   if (const Status applied = apply_configuration(body, config); !applied.ok()) co_return applied;
 
+  auto layers = layers_of(body);
+  if (!layers.ok()) co_return layers.error();
+
   control::Catalog::Change change;
+  change.layers = std::move(*layers);
   change.kind = control::Catalog::Change::Kind::create;
   change.name = name->name;
-  change.package_path = upload.path;
   change.edit = [&](model::FunctionConfig& fresh) {
     fresh = config;
     return Status();
   };
-  if (const Status used = use_code(code.get_object(), *request, change); !used.ok()) co_return used;
+  const auto found = co_await code_.find(exchange, code.get_object(), *request, files);
+  if (!found.ok()) co_return found.error();
+  change.package_path = found->path;
+  change.zip = found->zip;
+  change.unpacked_bytes_max = kUnzippedBytesMax;
   co_return co_await finish_change(exchange, change, *publish);
 }
 
 http::Task<Status> ControlApi::update_code(http::Exchange& exchange, const std::string& name) {
-  const UploadFile upload(workers_, catalog_.new_upload_path());
-  const auto request = co_await receive_code(exchange, upload.path, "UpdateFunctionCode");
+  const CodeFiles files(workers_, catalog_);
+  const auto request = co_await code_.receive(exchange, files, "UpdateFunctionCode");
   if (!request.ok()) co_return request.error();
   const json::object& body = request->body;
   const auto publish = bool_of(body, "Publish", false);
@@ -169,10 +86,13 @@ http::Task<Status> ControlApi::update_code(http::Exchange& exchange, const std::
   if (catalog_.find(name) == nullptr) co_return no_function(name);
   control::Catalog::Change change;
   change.name = name;
-  change.package_path = upload.path;
   change.revision_id = revision->value_or("");
   change.dry_run = *dry_run;
-  if (const Status used = use_code(body, *request, change); !used.ok()) co_return used;
+  const auto found = co_await code_.find(exchange, body, *request, files);
+  if (!found.ok()) co_return found.error();
+  change.package_path = found->path;
+  change.zip = found->zip;
+  change.unpacked_bytes_max = kUnzippedBytesMax;
   co_return co_await finish_change(exchange, change, *publish);
 }
 
@@ -183,7 +103,11 @@ http::Task<Status> ControlApi::update_configuration(http::Exchange& exchange, co
   if (!body.ok()) co_return body.error();
   const auto revision = string_of(*body, "RevisionId");
   if (!revision.ok()) co_return revision.error();
+  auto layers = layers_of(*body);
+  if (!layers.ok()) co_return layers.error();
   control::Catalog::Change change;
+  change.layers = std::move(*layers);
+  change.unpacked_bytes_max = kUnzippedBytesMax;
   change.name = name;
   change.revision_id = revision->value_or("");
   change.edit = [&](model::FunctionConfig& config) { return apply_configuration(*body, config); };
@@ -211,6 +135,21 @@ http::Task<Status> ControlApi::finish_change(http::Exchange& exchange, const con
     pool_.snapshots()->add(std::make_shared<const model::FunctionRecord>(*record));
   const json::object answer = configuration(*record, published ? record->version : std::string());
   co_return co_await answer_json(exchange, create ? 201 : 200, answer);
+}
+
+std::string ControlApi::package_url(const http::Exchange& exchange, const model::FunctionRecord& record) const {
+  const std::string version = record.version == model::kLatestVersion ? "%24LATEST" : record.version;
+  return url_of(exchange, options_.listen_host + ":" + std::to_string(port_),
+                "/thaw/v1/functions/" + record.config.name + "/package?Qualifier=" + version);
+}
+
+http::Task<Status> ControlApi::send_package(http::Exchange& exchange, const std::string& name, const Query& query) {
+  const auto record = catalog_.find({name, value_of(query, "Qualifier")}, 1);
+  if (record == nullptr) co_return no_function(name);
+  const auto zip =
+      co_await http::off_loop(workers_, exchange.loop(), [&] { return catalog_.open_zip(record->code_sha256); });
+  if (!zip.ok()) co_return zip.error();
+  co_return co_await send_zip(exchange, workers_, *zip);
 }
 
 }  // namespace thaw::gateway

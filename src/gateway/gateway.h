@@ -37,6 +37,7 @@ class Gateway {
   // Known only once the listener is open.
   void set_port(std::uint16_t port) { control_.set_port(port); }
   void use_models(ModelsApi& models) { control_.use_models(models); }
+  void use_buckets(OpenBucket open) { control_.use_buckets(std::move(open)); }
 
  private:
   http::Task<> redirect(http::Exchange& exchange, const Route& route);

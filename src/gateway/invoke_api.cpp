@@ -68,6 +68,7 @@ http::Task<Result<events::EventRequest>> ControlApi::read_invocation(http::Excha
   if (!log_tail.ok()) co_return log_tail.error();
   events::EventRequest request;
   request.request_id = random_uuid();
+  exchange.set_answer_fields("x-amzn-RequestId: " + request.request_id + "\r\n");
   request.client_context = std::move(*context);
   request.trace_id = fields.find("x-amzn-trace-id");
   request.log_tail = *log_tail;
@@ -102,11 +103,10 @@ http::Task<Status> ControlApi::invoke(http::Exchange& exchange, const std::strin
   auto request = co_await read_invocation(exchange, name, qualifier);
   if (!request.ok()) co_return request.error();
   if (type == "DryRun") co_return co_await exchange.respond({.status = 204});
-  std::string fields = "x-amzn-RequestId: " + request->request_id + "\r\n";
   const bool log_tail = request->log_tail;
   const events::EventResult result = co_await invoker_.run(exchange.loop(), std::move(*request));
   if (!result.status.ok()) co_return result.status;
-  fields += "X-Amz-Executed-Version: " + result.executed_version + "\r\n";
+  std::string fields = "X-Amz-Executed-Version: " + result.executed_version + "\r\n";
   if (!result.function_error.empty()) fields += "X-Amz-Function-Error: " + result.function_error + "\r\n";
   if (log_tail) fields += "X-Amz-Log-Result: " + base64_encoded(result.log_tail) + "\r\n";
   co_return co_await exchange.respond({.status = 200, .body = result.payload, .extra_fields = fields});

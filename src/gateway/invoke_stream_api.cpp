@@ -18,9 +18,7 @@ constexpr std::size_t kChunkBytesMax = 64 << 10;
 class EventStreamSink final : public events::ResponseSink {
  public:
   EventStreamSink(http::Exchange& exchange, const events::EventRequest& request)
-      : exchange_(exchange),
-        fields_("x-amzn-RequestId: " + request.request_id + "\r\nX-Amz-Executed-Version: " + request.record->version +
-                "\r\n") {}
+      : exchange_(exchange), fields_("X-Amz-Executed-Version: " + request.record->version + "\r\n") {}
 
   // The content type is for a function's URL: here the answer has that of its framing.
   http::Task<Status> begin(std::string_view) override { return start(); }

@@ -16,19 +16,6 @@ namespace {
 
 constexpr std::size_t kItemsMax = 50;  // of one page of settings
 
-// The function's name with its qualifier, which may stand in both the path and the query.
-Result<NameAndQualifier> named_function(std::string_view segment, const Query& query) {
-  ASSIGN_OR_RETURN(const std::string decoded, http::percent_decode(segment));
-  if (!http::is_utf8(decoded)) return invalid_argument("FunctionName is not UTF-8");
-  ASSIGN_OR_RETURN(NameAndQualifier found, parse_function_name(decoded));
-  const std::string asked = value_of(query, "Qualifier");
-  if (asked.empty() && has(query, "Qualifier")) return invalid_argument("Qualifier is empty");
-  if (!asked.empty() && !found.qualifier.empty() && asked != found.qualifier)
-    return invalid_argument("Qualifier is another than that of the function's name");
-  if (found.qualifier.empty()) found.qualifier = asked;
-  return found;
-}
-
 // How a marker names the settings of a qualifier: never with an empty text.
 std::string_view marker_of(std::string_view qualifier) { return qualifier.empty() ? model::kLatestVersion : qualifier; }
 

@@ -71,6 +71,8 @@ class Exchange {
   // Counts against the declared length at once: false when Content-Length alone breaks the bound.
   bool set_body_bytes_max(std::uint64_t bytes_max);
 
+  // Fields, each "Name: value\r\n", of the response that this exchange gets by respond() or start_stream().
+  void set_answer_fields(std::string fields) { answer_fields_ = std::move(fields); }
   // A whole response. Errors (here and below): the client is gone; the connection closes after the handler.
   Task<Status> respond(Response response);
   // A streamed response: chunked for HTTP/1.1, until the connection's end for HTTP/1.0.
@@ -127,6 +129,7 @@ class Exchange {
   bool client_gone_ = false;
   TimePoint write_deadline_ = TimePoint::max();
   bool continue_sent_ = false;
+  std::string answer_fields_;
   std::string scratch_;
   std::string own_fields_;
 };

@@ -115,8 +115,47 @@ Status read_model(const json::object& object, FunctionConfig& config) {
   return {};
 }
 
+Result<std::uint64_t> large_member(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  if (value == nullptr || !value->is_int64() || value->get_int64() < 0)
+    return corrupt(std::string(key) + " is missing or no number");
+  return static_cast<std::uint64_t>(value->get_int64());
+}
+
+Status read_layers(const json::object& object, FunctionLayers& layers) {
+  ASSIGN_OR_RETURN(layers.sha256, string_member(object, "sha256"));
+  ASSIGN_OR_RETURN(layers.code_bytes, large_member(object, "code_bytes"));
+  const json::value* uses = object.if_contains("uses");
+  if (uses == nullptr || !uses->is_array()) return corrupt("uses is missing or no array");
+  for (const json::value& item : uses->get_array()) {
+    if (!item.is_object()) return corrupt("uses holds what is no object");
+    LayerUse use;
+    ASSIGN_OR_RETURN(use.name, string_member(item.get_object(), "name"));
+    ASSIGN_OR_RETURN(use.version, large_member(item.get_object(), "version"));
+    ASSIGN_OR_RETURN(use.zip_bytes, large_member(item.get_object(), "zip_bytes"));
+    layers.uses.push_back(std::move(use));
+  }
+  return {};
+}
+
+json::object layers_json(const FunctionLayers& layers) {
+  json::array uses;
+  for (const LayerUse& use : layers.uses) {
+    uses.push_back(json::object{{"name", use.name},
+                                {"version", static_cast<std::int64_t>(use.version)},
+                                {"zip_bytes", static_cast<std::int64_t>(use.zip_bytes)}});
+  }
+  return {{"uses", std::move(uses)},
+          {"sha256", layers.sha256},
+          {"code_bytes", static_cast<std::int64_t>(layers.code_bytes)}};
+}
+
 // What is absent has its default: web functions have none of these.
 Status read_event(const json::object& object, FunctionConfig& config) {
+  if (const json::value* layers = object.if_contains("layers")) {
+    if (!layers->is_object()) return corrupt("layers is no object");
+    RETURN_IF_ERROR(read_layers(layers->get_object(), config.layers));
+  }
   if (const json::value* zip = object.if_contains("zip")) {
     if (!zip->is_object()) return corrupt("zip is no object");
     ASSIGN_OR_RETURN(config.zip.sha256, string_member(zip->get_object(), "sha256"));
@@ -135,6 +174,7 @@ Status read_event(const json::object& object, FunctionConfig& config) {
 }
 
 void write_event(const FunctionConfig& config, json::object& object) {
+  if (!config.layers.uses.empty()) object["layers"] = layers_json(config.layers);
   if (!config.zip.sha256.empty())
     object["zip"] = json::object{{"sha256", config.zip.sha256}, {"bytes", static_cast<std::int64_t>(config.zip.bytes)}};
   if (config.kind == FunctionKind::event) object["kind"] = "event";

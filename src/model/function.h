@@ -38,9 +38,6 @@ inline constexpr std::size_t kModelBytesMax = 2048;    // of a model's path or a
 inline constexpr std::uint32_t kContextMax = 1U << 20;
 inline constexpr std::size_t kSystemPromptBytesMax = 32768;
 inline constexpr std::size_t kEngineArgumentsMax = 64;
-// Where functions are, for ARNs and for the functions themselves.
-inline constexpr std::string_view kRegion = "us-east-1";
-inline constexpr std::string_view kAccount = "000000000000";
 // The version that a deploy replaces; the published ones have numbers.
 inline constexpr std::string_view kLatestVersion = "$LATEST";
 
@@ -75,6 +72,24 @@ struct UploadedZip {
   bool operator==(const UploadedZip&) const = default;
 };
 
+// A version of a layer that a function names.
+struct LayerUse {
+  std::string name;
+  std::uint64_t version = 0;
+  std::uint64_t zip_bytes = 0;
+
+  bool operator==(const LayerUse&) const = default;
+};
+
+// What a function sees at /opt.
+struct FunctionLayers {
+  std::vector<LayerUse> uses;    // each laid over those before
+  std::string sha256;            // names the folder that holds all of them, among the packages; empty without any
+  std::uint64_t code_bytes = 0;  // of all of them, unpacked
+
+  bool operator==(const FunctionLayers&) const = default;
+};
+
 // How a function gets its requests: as an HTTP server in its environment, or as a client of the Runtime API there.
 enum class FunctionKind : std::uint8_t { web, event };
 
@@ -103,6 +118,7 @@ struct FunctionConfig {
   std::string model_sha256;  // what a single file must be, lower-case hex; empty: not known
   ResolvedModel resolved;    // never from a manifest, and so is the next
   UploadedZip zip;
+  FunctionLayers layers;
   // Of llama-server: tokens of one conversation, 0: what the model was trained for, at most kContextDefault.
   std::uint32_t context = 0;
   std::string system_prompt;                  // of conversations that bring none

@@ -40,6 +40,7 @@ Result<FunctionConfig> read_manifest(const ManifestInput& input);
 Status validate(const FunctionConfig& config);
 Status check_function_name(std::string_view name);
 // Whether the function answers at NAME.localhost: a label of a host's name (RFC 1123, 2.1).
+inline constexpr std::size_t kHostLabelBytesMax = 63;
 bool is_host_label(std::string_view name);
 
 // The managed runtimes, "python3.11" and "nodejs20.x": their versions follow, and ".x" for Node.

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "model/fields.h"
+#include "model/layer.h"
 #include "model/manifest.h"
 
 namespace thaw::model {
@@ -281,6 +282,15 @@ Status check_http(const FunctionConfig& config) {
   return {};
 }
 
+Status check_layers(const FunctionConfig& config) {
+  if (config.layers.uses.empty()) return {};
+  if (!config.engine.empty() || !config.model.empty())
+    return invalid_argument("Layers lie at /opt, which engines and models need for themselves");
+  if (config.layers.uses.size() > kLayersOfFunctionMax)
+    return invalid_argument("Layers: at most " + std::to_string(kLayersOfFunctionMax) + " are possible");
+  return {};
+}
+
 Status check_hooks(const FunctionConfig& config) {
   if (!config.before_snapshot_path.empty())
     RETURN_IF_ERROR(check_path("before_snapshot_path", config.before_snapshot_path));
@@ -308,8 +318,7 @@ Status check_function_name(std::string_view name) {
 }
 
 bool is_host_label(std::string_view name) {
-  constexpr std::size_t kLabelBytesMax = 63;
-  return !name.empty() && name.size() <= kLabelBytesMax && name.front() != '-' && name.back() != '-' &&
+  return !name.empty() && name.size() <= kHostLabelBytesMax && name.front() != '-' && name.back() != '-' &&
          std::all_of(name.begin(), name.end(), [](char c) { return is_letter_or_digit(c) || c == '-'; });
 }
 
@@ -335,6 +344,7 @@ Status validate(const FunctionConfig& config) {
   }
   RETURN_IF_ERROR(check_path("readiness_path", config.readiness_path));
   RETURN_IF_ERROR(check_hooks(config));
+  RETURN_IF_ERROR(check_layers(config));
   return check_environment(config);
 }
 

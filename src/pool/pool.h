@@ -48,7 +48,9 @@ struct PoolLimits {
 struct Package {
   UniqueFd folder;
   std::shared_ptr<const void> hold;
-  UniqueFd model;    // empty where the function names none
+  UniqueFd model;   // empty where the function names none
+  UniqueFd layers;  // what lies at /opt; empty where the function names no layers
+  std::shared_ptr<const void> layers_hold;
   UniqueFd runtime;  // the folder of the managed runtimes, for a function that uses one
   std::shared_ptr<const void> model_hold;
 };
@@ -97,6 +99,7 @@ struct Environment {
   // Set: it belongs to the making of a snapshot, which hears here that it has started; it is lent to nobody.
   std::function<void(Status)> apart;
   std::shared_ptr<const void> package_hold;
+  std::shared_ptr<const void> layers_hold;
   std::shared_ptr<const void> model_hold;
   std::shared_ptr<FunctionOutput> output;
   boost::asio::ip::tcp::endpoint endpoint;

@@ -98,6 +98,7 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
   // Only our end is non-blocking: the function must see an ordinary pipe.
   ::fcntl(output->write_end.get(), F_SETFL, 0);
   environment->package_hold = std::move(package->hold);
+  environment->layers_hold = std::move(package->layers_hold);
   environment->model_hold = std::move(package->model_hold);
   http::Loop& loop = pool_.loops_.next();
   environment->output = std::make_shared<FunctionOutput>(std::move(output->read_end), log_);
@@ -110,6 +111,7 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
   spec.package = std::move(package->folder);
   spec.model = std::move(package->model);
   spec.runtime = std::move(package->runtime);
+  spec.layers = std::move(package->layers);
   spec.output = std::move(output->write_end);
   if (const auto image = find_image(*environment); image != nullptr) {
     auto pages = sys::duplicate(image->pages);

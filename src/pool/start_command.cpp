@@ -10,6 +10,7 @@
 #include "base/uuid.h"
 #include "invoke/runtime_api.h"
 #include "model/manifest.h"
+#include "model/place.h"
 
 namespace thaw::pool {
 namespace {
@@ -125,7 +126,7 @@ void set_event_variables(const model::FunctionRecord& record, Variables& variabl
   variables["LAMBDA_TASK_ROOT"] = "/var/task";
   variables["LAMBDA_RUNTIME_DIR"] = "/var/runtime";
   if (!config.runtime.empty()) variables["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + config.runtime;
-  variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = model::kRegion;
+  variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = model::place().region;
   variables["AWS_LAMBDA_LOG_GROUP_NAME"] = "/aws/lambda/" + config.name;
   variables["AWS_LAMBDA_LOG_STREAM_NAME"] = log_stream_name(record.version);
   if (config.concurrency > 1) variables["AWS_LAMBDA_MAX_CONCURRENCY"] = std::to_string(config.concurrency);

@@ -24,7 +24,7 @@ struct ModelUri {
   ModelScheme scheme = ModelScheme::file;
   // s3: the bucket; https: "https://HOST[:PORT]"; hub: "OWNER/REPO"; package: the code's SHA-256; file: empty.
   std::string place;
-  std::string revision;  // hub alone; "main" unless given
+  std::string revision;  // of a hub, "main" unless given; of s3 an object's version, which no text of an address gives
   // Of the object, or of a folder with its "/" at the end (empty: all of the place). https: with the query, encoded.
   std::string key;
   bool folder = false;

@@ -13,7 +13,7 @@ ACCESS_KEY, SECRET_KEY = "TESTKEY", "test/secret+key"
 
 
 class ObjectServer:
-    """Objects are in `objects`: "bucket/key" to bytes. A test's `misbehave(handler, name)` answers in place of the server
+    """Objects are in `objects`: "bucket/key" to bytes, "bucket/key@version" an older one. A test's `misbehave(handler, name)` answers in place of the server
     when it returns something true."""
 
     def __init__(self):
@@ -76,8 +76,10 @@ class ObjectServer:
             return self.error(handler, 404, "NoSuchBucket")
         if not key:
             return self.list(handler, bucket, dict(urllib.parse.parse_qsl(query)))
+        if version := dict(urllib.parse.parse_qsl(query)).get("versionId"):
+            name += "@" + version
         if name not in self.objects:
-            return self.error(handler, 404, "NoSuchKey")
+            return self.error(handler, 404, "NoSuchVersion" if version else "NoSuchKey")
         if fields.get("if-match", self.etags[name]) != self.etags[name]:
             return self.error(handler, 412, "PreconditionFailed")
         self.send_object(handler, name, fields)

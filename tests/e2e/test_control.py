@@ -103,7 +103,7 @@ def test_from_another_address_functions_answer_and_the_control_api_does_not(serv
 def test_bad_requests_have_lambdas_shape(daemon, method, path, status):
     response = daemon.request(method, path)
     assert response.status_code == status
-    assert set(response.json()) == {"Type", "Message"}
+    assert set(response.json()) == {"Type", "Message", "message"}
     assert response.headers["x-amzn-ErrorType"] in ("InvalidParameterValueException", "ResourceNotFoundException")
 
 

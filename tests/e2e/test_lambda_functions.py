@@ -11,6 +11,7 @@ import zipfile
 import boto3
 import botocore
 import harness
+import object_server
 import pytest
 
 ROLE = "arn:aws:iam::000000000000:role/any"
@@ -242,3 +243,240 @@ def test_the_aws_command_makes_and_changes_a_function(daemon, tmp_path):
     aws("invoke", *name, str(tmp_path / "out.json"))
     assert json.loads((tmp_path / "out.json").read_text())["says"] == "second"
     aws("delete-function", *name)
+
+
+def test_arns_name_functions_and_other_places_are_refused(daemon):
+    amazon = client(daemon)
+    made = create(amazon, "by-arn", Publish=True)
+    arn = made["FunctionArn"].removesuffix(":1")
+    partial = "000000000000:function:by-arn"
+    for name in ("by-arn", partial, arn):
+        assert amazon.get_function(FunctionName=name)["Configuration"]["FunctionArn"] == arn
+        assert amazon.get_function_configuration(FunctionName=name + ":1")["Version"] == "1"
+        assert ask(amazon, name)["says"] == "first"
+        assert amazon.update_function_configuration(FunctionName=name, Timeout=4)["Timeout"] == 4
+        assert len(amazon.list_versions_by_function(FunctionName=name)["Versions"]) == 2
+    elsewhere = arn.replace("us-east-1", "eu-west-1")
+    found, status, message = refused(amazon.get_function, FunctionName=elsewhere)
+    assert (found, status) == ("ResourceNotFoundException", 404)
+    assert message == "Functions from 'eu-west-1' are not reachable in this region ('us-east-1')"
+    stranger = arn.replace("000000000000", "123456789012")
+    assert refused(amazon.get_function, FunctionName=stranger)[:2] == ("AccessDeniedException", 403)
+    assert refused(create, amazon=amazon, name=stranger)[:2] == ("AccessDeniedException", 403)
+    amazon.delete_function(FunctionName=arn + ":1")
+    assert refused(amazon.get_function, FunctionName="by-arn", Qualifier="1")[:2] == ("ResourceNotFoundException", 404)
+    amazon.delete_function(FunctionName=partial)
+    assert refused(amazon.get_function, FunctionName="by-arn")[0] == "ResourceNotFoundException"
+
+
+def test_region_and_account_are_the_daemons(serve):
+    daemon = serve(aws_region="eu-central-1", aws_account="123456789012")
+    amazon = client(daemon)
+    made = create(amazon, "placed", Code={"ZipFile": zipped({"app.py": "import os\ndef run(e, c):\n    return [os.environ['AWS_REGION'], c.invoked_function_arn]\n"})})
+    assert made["FunctionArn"] == "arn:aws:lambda:eu-central-1:123456789012:function:placed"
+    assert ask(amazon, made["FunctionArn"]) == ["eu-central-1", made["FunctionArn"]]
+
+
+def test_every_answer_has_a_request_id(daemon):
+    paths = ["/2015-03-31/functions", "/2015-03-31/functions/nobody", "/2099-01-01/nothing", "/thaw/v1/status"]
+    answers = [daemon.get(path) for path in paths]
+    create(client(daemon), "with-id")
+    answers.append(daemon.request("POST", "/2015-03-31/functions/with-id/invocations", data=b"1"))
+    answers.append(daemon.request("POST", "/2015-03-31/functions/with-id/invocations", data=b"{"))
+    ids = [answer.headers["x-amzn-RequestId"] for answer in answers]
+    assert len(set(ids)) == len(ids)
+    for answer in answers:
+        assert harness.re.fullmatch(harness.UUID, answer.headers["x-amzn-RequestId"])
+    error = answers[1]
+    assert error.headers["x-amzn-ErrorType"] == "ResourceNotFoundException"
+    assert error.json()["Type"] == "User" and error.json()["Message"] == error.json()["message"]
+
+
+def test_get_function_says_where_the_zip_is(daemon):
+    amazon = client(daemon)
+    code = package("located")
+    create(amazon, "located", Code={"ZipFile": code}, Publish=True)
+    amazon.update_function_code(FunctionName="located", ZipFile=package("newer"))
+    for qualifier, expected in [({}, package("newer")), ({"Qualifier": "1"}, code)]:
+        found = amazon.get_function(FunctionName="located", **qualifier)
+        assert found["Code"]["RepositoryType"] == "S3"
+        answer = daemon.http.get(found["Code"]["Location"], timeout=harness.HANG_S)
+        assert answer.status_code == 200
+        digest = base64.b64encode(hashlib.sha256(answer.content).digest()).decode()
+        assert digest == found["Configuration"]["CodeSha256"]
+        assert zipfile.ZipFile(io.BytesIO(answer.content)).read("app.py") == zipfile.ZipFile(io.BytesIO(expected)).read("app.py")
+    assert daemon.get("/thaw/v1/functions/nobody/package").status_code == 404
+
+
+def test_functions_are_listed_with_all_versions(serve):
+    daemon = serve()
+    amazon = client(daemon)
+    for name in ("b", "a", "c"):
+        create(amazon, name, Publish=True)
+    amazon.update_function_code(FunctionName="a", ZipFile=package("second"), Publish=True)
+    pages = amazon.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 2})
+    assert [one["FunctionName"] for page in pages for one in page["Functions"]] == ["a", "b", "c"]
+    for size in (1, 2, 3, 50):
+        pages = amazon.get_paginator("list_functions").paginate(FunctionVersion="ALL", PaginationConfig={"PageSize": size})
+        found = [(one["FunctionName"], one["Version"]) for page in pages for one in page["Functions"]]
+        assert found == [("a", "$LATEST"), ("a", "1"), ("a", "2"), ("b", "$LATEST"), ("b", "1"), ("c", "$LATEST"), ("c", "1")]
+    assert refused(amazon.list_functions, FunctionVersion="SOME")[0] == "ValidationException"
+
+
+class BucketDaemon(harness.Daemon):
+    """A daemon whose buckets are at a server of the test's own."""
+
+    def __init__(self, server):
+        super().__init__()
+        self.server = server
+
+    def environment(self):
+        variables = {"AWS_ENDPOINT_URL_S3": self.server.url, "AWS_ACCESS_KEY_ID": object_server.ACCESS_KEY}
+        return {**super().environment(), **variables, "AWS_SECRET_ACCESS_KEY": object_server.SECRET_KEY}
+
+
+@pytest.fixture
+def bucket():
+    server = object_server.ObjectServer()
+    daemon = BucketDaemon(server)
+    try:
+        daemon.start()
+        yield server, client(daemon), daemon
+    finally:
+        daemon.close()
+        server.close()
+
+
+def test_code_comes_from_a_bucket(bucket):
+    server, amazon, daemon = bucket
+    code = package("from a bucket")
+    server.put("code/path/to/the code.zip", code)
+    server.put("code/path/to/the code.zip@old", package("old"))
+    server.put("code/no.zip", b"no zip")
+    place = {"S3Bucket": "code", "S3Key": "path/to/the code.zip"}
+    made = create(amazon, "stored", Code=place)
+    assert made["CodeSha256"] == base64.b64encode(hashlib.sha256(code).digest()).decode()
+    assert made["CodeSize"] == len(code)
+    assert ask(amazon, "stored")["says"] == "from a bucket"
+    amazon.update_function_code(FunctionName="stored", **place, S3ObjectVersion="old")
+    assert ask(amazon, "stored")["says"] == "old"
+    for wrong, says in [
+        ({"S3Bucket": "code", "S3Key": "none.zip"}, "NoSuchKey"),
+        ({"S3Bucket": "none", "S3Key": "none.zip"}, "NoSuchKey"),
+        ({**place, "S3ObjectVersion": "none"}, "NoSuchKey"),
+        ({"S3Bucket": "code", "S3Key": "no.zip"}, "Could not unzip"),
+        ({"S3Bucket": "code"}, "S3Key"),
+    ]:
+        found, status, message = refused(amazon.update_function_code, FunctionName="stored", **wrong)
+        assert (found, status) == ("InvalidParameterValueException", 400)
+        assert says in message
+    assert ask(amazon, "stored")["says"] == "old"
+    harness.wait_for(lambda: not list((daemon.data / "uploads").iterdir()), "the uploads to be removed")
+
+
+def publish_layer(amazon, name, files, **members):
+    return amazon.publish_layer_version(LayerName=name, Content={"ZipFile": zipped(files)}, **members)
+
+
+def test_layers_are_published_listed_and_deleted(serve):
+    amazon = client(serve())
+    assert amazon.list_layers()["Layers"] == []
+    code = zipped({"python/one.py": "x = 1"})
+    first = amazon.publish_layer_version(
+        LayerName="tools",
+        Content={"ZipFile": code},
+        Description="d",
+        LicenseInfo="MIT",
+        CompatibleRuntimes=["python3.11", "python3.12"],
+        CompatibleArchitectures=["x86_64"],
+    )
+    assert first["ResponseMetadata"]["HTTPStatusCode"] == 201
+    arn = "arn:aws:lambda:us-east-1:000000000000:layer:tools"
+    assert (first["LayerArn"], first["LayerVersionArn"], first["Version"]) == (arn, arn + ":1", 1)
+    assert first["Content"]["CodeSha256"] == base64.b64encode(hashlib.sha256(code).digest()).decode()
+    assert first["Content"]["CodeSize"] == len(code)
+    publish_layer(amazon, arn, {"a": "2"})
+    publish_layer(amazon, "other", {"a": "3"})
+    found = amazon.get_layer_version(LayerName=arn, VersionNumber=1)
+    for answer in (found, amazon.get_layer_version_by_arn(Arn=arn + ":1")):
+        assert (answer["Description"], answer["LicenseInfo"]) == ("d", "MIT")
+        assert answer["CompatibleRuntimes"] == ["python3.11", "python3.12"]
+    assert harness.requests.get(found["Content"]["Location"], timeout=harness.HANG_S).content == code
+    pages = amazon.get_paginator("list_layers").paginate(PaginationConfig={"PageSize": 1})
+    layers = [layer for page in pages for layer in page["Layers"]]
+    assert [(one["LayerName"], one["LatestMatchingVersion"]["Version"]) for one in layers] == [("other", 1), ("tools", 2)]
+    pages = amazon.get_paginator("list_layer_versions").paginate(LayerName="tools", PaginationConfig={"PageSize": 1})
+    assert [one["Version"] for page in pages for one in page["LayerVersions"]] == [2, 1]
+
+    for _ in range(2):
+        amazon.delete_layer_version(LayerName="tools", VersionNumber=2)
+    assert refused(amazon.get_layer_version, LayerName="tools", VersionNumber=2)[:2] == ("ResourceNotFoundException", 404)
+    assert publish_layer(amazon, "tools", {"a": "4"})["Version"] == 3
+    bad = refused(amazon.publish_layer_version, LayerName="tools", Content={"ZipFile": b"no zip"})
+    assert bad[0] == "InvalidParameterValueException" and "Could not unzip" in bad[2]
+
+
+def test_a_function_sees_its_layers_at_opt(serve):
+    daemon = serve()
+    amazon = client(daemon)
+    handler = """
+import os, sys
+import shared, only_first, versioned
+
+def run(event, context):
+    return [shared.x, only_first.x, versioned.x, open("/opt/data/file").read(), os.path.exists("/opt/python/link.py")]
+"""
+    site = "python/lib/python3.11/site-packages"
+    first = publish_layer(
+        amazon, "first", {"python/shared.py": "x = 1", "python/only_first.py": "x = 1", "data/file": "a", site + "/versioned.py": "x = 1"}
+    )
+    second = publish_layer(amazon, "second", {"python/shared.py": "x = 2", "data/file": "b", "python/link.py": ""})
+    arns = [first["LayerVersionArn"], second["LayerVersionArn"]]
+    made = create(amazon, "layered", Code={"ZipFile": zipped({"app.py": handler})}, Layers=arns, Publish=True)
+    assert [one["Arn"] for one in made["Layers"]] == arns
+    assert made["Layers"][0]["CodeSize"] == first["Content"]["CodeSize"]
+    assert ask(amazon, "layered") == [2, 1, 1, "b", True]
+    amazon.update_function_configuration(FunctionName="layered", Layers=arns[::-1])
+    assert ask(amazon, "layered") == [1, 1, 1, "a", True]
+    assert ask(amazon, "layered", Qualifier="1") == [2, 1, 1, "b", True]
+
+    # What a function has it keeps, also when its layers go and the daemon ends meanwhile.
+    for name in ("first", "second"):
+        amazon.delete_layer_version(LayerName=name, VersionNumber=1)
+    daemon.kill()
+    daemon.start()
+    amazon = client(daemon)
+    assert ask(amazon, "layered") == [1, 1, 1, "a", True]
+    kept = amazon.update_function_configuration(FunctionName="layered", Timeout=5)
+    assert [one["Arn"] for one in kept["Layers"]] == arns[::-1]
+    assert publish_layer(amazon, "first", {"a": "x"})["Version"] == 2
+
+    prefix = "arn:aws:lambda:us-east-1:000000000000:layer:"
+    for layers, says in [
+        ([arns[0]], "does not exist"),
+        ([prefix + "first:2", prefix + "first:1"], "Two different versions"),
+        ([prefix + f"l{number}:1" for number in range(6)], "more than 5"),
+        (["arn:aws:lambda:eu-west-1:000000000000:layer:first:2"], "not possible"),
+    ]:
+        found = refused(amazon.update_function_configuration, FunctionName="layered", Layers=layers)
+        assert found[:2] == ("InvalidParameterValueException", 400)
+        assert says in found[2]
+    amazon.update_function_configuration(FunctionName="layered", Layers=[])
+    answer = amazon.invoke(FunctionName="layered")
+    assert json.load(answer["Payload"])["errorType"] == "Runtime.ImportModuleError"
+
+
+def test_a_node_layer_is_found(daemon):
+    amazon = client(daemon)
+    layer = publish_layer(amazon, "for-node", {"nodejs/node_modules/shared/index.js": "exports.x = 7"})
+    code = zipped({"index.js": "const s = require('shared'); exports.run = async () => s.x"})
+    create(amazon, "node-layered", Runtime="nodejs20.x", Handler="index.run", Code={"ZipFile": code}, Layers=[layer["LayerVersionArn"]])
+    assert ask(amazon, "node-layered") == 7
+
+
+def test_layers_count_towards_the_size_of_a_function(daemon):
+    amazon = client(daemon)
+    half = zipped({"half": os.urandom(1 << 20) + bytes(134 << 20)})
+    layer = amazon.publish_layer_version(LayerName="large", Content={"ZipFile": half})
+    message = refused(create, amazon=amazon, name="too-large", Code={"ZipFile": half}, Layers=[layer["LayerVersionArn"]])[2]
+    assert "Function code combined with layers exceeds the maximum allowed size of 262144000 bytes" in message

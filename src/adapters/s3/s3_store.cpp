@@ -91,9 +91,10 @@ struct Operation {
 
 class S3Store : public ports::ObjectStore {
  public:
-  S3Store(S3Settings settings, std::string bucket, const std::string& user_agent)
+  S3Store(S3Settings settings, S3Bucket bucket, const std::string& user_agent)
       : settings_(std::move(settings)),
-        bucket_(std::move(bucket)),
+        bucket_(std::move(bucket.name)),
+        version_(std::move(bucket.version)),
         region_(settings_.region),
         transport_({.user_agent = user_agent, .ca_file = settings_.ca_file}),
         credentials_(settings_, transport_) {}
@@ -101,12 +102,13 @@ class S3Store : public ports::ObjectStore {
   Result<ports::ObjectInfo> head(const std::string& key, const ports::Call& call) override {
     RETURN_IF_ERROR(check_key(key));
     HttpRequest request;
-    const Operation operation{.method = "HEAD", .key = key, .fields = {{"x-amz-checksum-mode", "ENABLED"}}};
+    const Operation operation{
+        .method = "HEAD", .key = key, .query = version_query(), .fields = {{"x-amz-checksum-mode", "ENABLED"}}};
     ASSIGN_OR_RETURN(HttpAnswer answer, perform(operation, request, call));
     if (answer.status != 200) {
       // A HEAD's answer has no body to say why; a small GET's has.
       HttpRequest again;
-      const Operation first{.key = key, .fields = {{"range", "bytes=0-0"}}};
+      const Operation first{.key = key, .query = version_query(), .fields = {{"range", "bytes=0-0"}}};
       ASSIGN_OR_RETURN(const HttpAnswer why, perform(first, again, call));
       return why.status >= 400 ? error_of(why, key) : error_of(answer, key);
     }
@@ -123,7 +125,7 @@ class S3Store : public ports::ObjectStore {
       RETURN_IF_ERROR(check_etag(fields, range));
       return check_range(status, fields, range);
     };
-    Operation operation{.key = range.key};
+    Operation operation{.key = range.key, .query = version_query()};
     operation.fields.emplace_back(
         "range", "bytes=" + std::to_string(range.offset) + "-" + std::to_string(range.offset + range.bytes - 1));
     if (!range.if_match.empty()) operation.fields.emplace_back("if-match", range.if_match);
@@ -176,6 +178,8 @@ class S3Store : public ports::ObjectStore {
     const std::shared_lock lock(region_mutex_);
     return region_;
   }
+
+  Pairs version_query() const { return version_.empty() ? Pairs() : Pairs{{"versionId", version_}}; }
 
   std::string name(const std::string& key) const { return "s3://" + bucket_ + "/" + key; }
 
@@ -307,6 +311,7 @@ class S3Store : public ports::ObjectStore {
 
   const S3Settings settings_;
   const std::string bucket_;
+  const std::string version_;
   std::shared_mutex region_mutex_;
   std::string region_;  // guarded by region_mutex_
   Transport transport_;
@@ -315,9 +320,9 @@ class S3Store : public ports::ObjectStore {
 
 }  // namespace
 
-Result<std::shared_ptr<ports::ObjectStore>> open_s3_store(const S3Settings& settings, const std::string& bucket,
+Result<std::shared_ptr<ports::ObjectStore>> open_s3_store(const S3Settings& settings, const S3Bucket& bucket,
                                                           const std::string& user_agent) {
-  RETURN_IF_ERROR(check_bucket(bucket));
+  RETURN_IF_ERROR(check_bucket(bucket.name));
   return std::shared_ptr<ports::ObjectStore>(std::make_shared<S3Store>(settings, bucket, user_agent));
 }
 

@@ -9,8 +9,14 @@
 
 namespace thaw::adapters {
 
+struct S3Bucket {
+  std::string name;
+  // Of the objects that are read; empty: the newest of each.
+  std::string version = {};
+};
+
 // Ownership: keeps a copy of settings and its own connections. Errors: invalid_argument for a bucket that cannot be.
-Result<std::shared_ptr<ports::ObjectStore>> open_s3_store(const S3Settings& settings, const std::string& bucket,
+Result<std::shared_ptr<ports::ObjectStore>> open_s3_store(const S3Settings& settings, const S3Bucket& bucket,
                                                           const std::string& user_agent);
 
 }  // namespace thaw::adapters

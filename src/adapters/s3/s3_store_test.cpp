@@ -16,7 +16,7 @@ class S3Fixture : public StoreFixture {
     settings.path_style = true;
     settings.credentials = adapters::Credentials{"S3RVER", "S3RVER", ""};
     settings.source = "the test";
-    store_ = adapters::open_s3_store(settings, "bucket", "thaw-test").value();
+    store_ = adapters::open_s3_store(settings, {.name = "bucket"}, "thaw-test").value();
   }
 
   ObjectStore& store() override { return *store_; }
@@ -47,7 +47,7 @@ INSTANTIATE_TEST_SUITE_P(S3, ObjectStoreContract, testing::Values(&make_s3_fixtu
 
 TEST(S3Store, BucketsThatCannotBeAreRefused) {
   for (const char* bucket : {"", "ab", "a/b", "a..b", ".ab", "a b", "host:80", "a@b"})
-    EXPECT_FALSE(adapters::open_s3_store({}, bucket, "thaw-test").ok()) << bucket;
+    EXPECT_FALSE(adapters::open_s3_store({}, {.name = bucket}, "thaw-test").ok()) << bucket;
 }
 
 }  // namespace
