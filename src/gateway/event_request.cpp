@@ -1,5 +1,6 @@
 #include "gateway/event_request.h"
 
+#include "gateway/cors.h"
 #include "gateway/function_json.h"
 #include "gateway/http_answer.h"
 #include "gateway/http_event.h"
@@ -36,7 +37,10 @@ std::optional<std::string> without_stage(std::string_view target, std::string_vi
 
 http::Task<Status> respond(http::Exchange& exchange, const HttpAnswer& answer, const std::string& request_id) {
   std::string fields = "x-amzn-RequestId: " + request_id + "\r\n";
-  for (const auto& [name, value] : answer.fields) fields.append(name).append(": ").append(value).append("\r\n");
+  for (const auto& [name, value] : answer.fields) {
+    if (exchange.own_fields().empty() || !is_cors_field(name))
+      fields.append(name).append(": ").append(value).append("\r\n");
+  }
   co_return co_await exchange.respond(
       {.status = answer.status, .content_type = answer.content_type, .body = answer.body, .extra_fields = fields});
 }

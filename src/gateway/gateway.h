@@ -21,6 +21,7 @@
 #include "gateway/openai_api.h"
 #include "gateway/route.h"
 #include "http/server.h"
+#include "model/settings.h"
 #include "observe/function_log.h"
 #include "pool/pool.h"
 
@@ -45,6 +46,7 @@ class Gateway {
   http::Task<> invoke(http::Exchange& exchange, Route route, HeldBody* body);
   // What the route's name and qualifier mean for this request; nullptr when there is no such function or version.
   std::shared_ptr<const model::FunctionRecord> find(const Route& route) const;
+  Result<std::optional<model::FunctionUrlConfig>> url_of(const Route& route) const;
 
   control::Catalog& catalog_;
   pool::Pool& pool_;

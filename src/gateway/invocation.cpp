@@ -1,9 +1,13 @@
 // The life of one invocation: an environment is lent, the exchange forwarded, the outcome reported, the environment
 // given back.
 
+#include "base/log.h"
 #include "base/uuid.h"
+#include "control/function_settings.h"
 #include "gateway/answers.h"
 #include "gateway/control_request.h"
+#include "gateway/cors.h"
+#include "gateway/function_url.h"
 #include "gateway/gateway.h"
 #include "http/message.h"
 #include "invoke/forward.h"
@@ -85,6 +89,8 @@ class Invocation {
       request.on_body_sent = [this] { body_->release(); };
     }
     if (route_.kind == RouteKind::openai) request.id_field = "x-request-id";
+    // What a page may do is then for the URL's configuration to say, and not for the function.
+    if (!exchange_.own_fields().empty()) request.withheld = kCorsFieldPrefix;
     for (int attempt = 1;; ++attempt) {
       connection_ = lease_.take_idle(exchange_.loop());
       if (connection_ == nullptr) {
@@ -208,11 +214,26 @@ std::shared_ptr<const model::FunctionRecord> Gateway::find(const Route& route) c
   return qualifier.ok() ? catalog_.find({route.function_name, *qualifier}, draw_weight()) : nullptr;
 }
 
+Result<std::optional<model::FunctionUrlConfig>> Gateway::url_of(const Route& route) const {
+  const auto qualifier = http::percent_decode(route.qualifier);
+  return control::function_url(catalog_, {route.function_name, qualifier.ok() ? *qualifier : std::string()});
+}
+
 http::Task<> Gateway::invoke(http::Exchange& exchange, Route route, HeldBody* body) {
   std::string request_id = random_uuid();
   const auto record = find(route);
   std::optional<Error> refused;
-  if (record == nullptr || (route.kind == RouteKind::openai && !may_speak_openai(record->config))) {
+  if (record != nullptr && route.kind == RouteKind::function) {
+    const auto url = url_of(route);
+    if (!url.ok()) refused = url.error();
+    if (url.ok() && *url) {
+      const bool answered = co_await answer_by_url(exchange, **url, request_id);
+      if (answered) co_return;
+    }
+  }
+  if (refused) {
+    log::error("function_url_damaged function={} error={}", record->config.name, refused->message);
+  } else if (record == nullptr || (route.kind == RouteKind::openai && !may_speak_openai(record->config))) {
     refused = no_function(route);
   } else if (record->config.kind == model::FunctionKind::event) {
     const Status answered = co_await event_requests_.answer(exchange, route, record, request_id);

@@ -252,7 +252,7 @@ void Exchange::begin_head(std::string& out, int status, std::string_view reason,
   const auto end = std::to_chars(number, number + sizeof(number), status).ptr;
   out.append("HTTP/1.1 ").append(number, end).append(" ").append(reason.empty() ? reason_phrase(status) : reason);
   if (date == DateField::add) out.append("\r\nDate: ").append(connection_.loop_.date());
-  out.append("\r\n");
+  out.append("\r\n").append(own_fields_);
   if (!keep_alive()) {
     out.append("Connection: close\r\n");
   } else if (request().http_1_0) {

@@ -94,8 +94,11 @@ class Exchange {
   void set_write_deadline(TimePoint deadline) { write_deadline_ = deadline; }
   // Whether the connection goes on after this exchange.
   bool keep_alive() const;
-  // "HTTP/1.1 200 OK\r\nDate: …\r\n", and "Connection: …\r\n" where needed. with_date: false when the forwarded head
-  // has one.
+  // Fields that every head of this exchange has from now on, whoever writes it; each "Name: value\r\n".
+  void set_own_fields(std::string fields) { own_fields_ = std::move(fields); }
+  const std::string& own_fields() const { return own_fields_; }
+  // "HTTP/1.1 200 OK\r\nDate: …\r\n", the own fields, and "Connection: …\r\n" where needed. with_date: false when the
+  // forwarded head has one.
   enum class DateField { add, omit };
   void begin_head(std::string& out, int status, std::string_view reason, DateField date) const;
 
@@ -124,6 +127,7 @@ class Exchange {
   TimePoint write_deadline_ = TimePoint::max();
   bool continue_sent_ = false;
   std::string scratch_;
+  std::string own_fields_;
 };
 
 using Handler = std::function<Task<>(Exchange&)>;

@@ -228,6 +228,7 @@ class Passage {
     for (const http::Field& field : head.fields) {
       if (http::is_hop_by_hop(field.name) || http::iequals(field.name, "x-amzn-requestid")) continue;
       if (!request_.id_field.empty() && http::iequals(field.name, request_.id_field)) continue;
+      if (is_withheld(field.name)) continue;
       if (!connection.empty() && http::has_token(connection, field.name)) continue;
       append_field(out_, field.name, field.value);
     }
@@ -235,6 +236,11 @@ class Passage {
     append_field(out_, "x-amzn-requestid", request_.request_id);
     if (!request_.id_field.empty()) append_field(out_, request_.id_field, request_.request_id);
     out_.append("\r\n");
+  }
+
+  bool is_withheld(std::string_view name) const {
+    const std::string_view prefix = request_.withheld;
+    return !prefix.empty() && http::iequals(name.substr(0, prefix.size()), prefix);
   }
 
   Task<Status> write_large(std::string_view piece) {

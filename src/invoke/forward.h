@@ -22,6 +22,9 @@ struct ForwardRequest {
   std::optional<std::string_view> body = {};
   // Called at most once, when that body is wanted no longer: the answer may take its time.
   std::function<void()> on_body_sent = {};
+  // Fields of the function's response that begin like this, without regard to case, are left out: they are the
+  // exchange's own (Exchange::set_own_fields). Empty: none are.
+  std::string_view withheld = {};
   // The name of a further response field that carries the request id, as the API in question has it; may be empty.
   std::string_view id_field = {};
 };

@@ -181,3 +181,79 @@ def test_fastapi_behind_mangum_answers_at_its_stage(fastapi):
     assert fastapi.get("/prod/openapi.json").json()["info"]["title"] == "Question answering"
     answer = fastapi.get("/prod/cookies", headers={"Cookie": "mine=3"})
     assert answer.json() == {"mine": "3"} and dict(answer.cookies) == {"first": "1", "second": "2"}
+
+
+PAGE = "https://page.example"
+
+
+def configure_url(function, qualifier=None, **config):
+    """Its URL as Lambda's API configures it."""
+    path = f"/2021-10-31/functions/{function.name}/url" + (f"?Qualifier={qualifier}" if qualifier else "")
+    created = function.daemon.request("POST", path, json={"AuthType": "NONE", **config})
+    assert created.status_code == 201, created.text
+    return created.json()["FunctionUrl"]
+
+
+def preflight(function, method="PUT", origin=PAGE, path="/"):
+    headers = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": "x-a"}
+    return function.request("OPTIONS", path, headers=headers)
+
+
+def allowed(answer):
+    """What a browser is told, without the prefix."""
+    prefix = "access-control-"
+    return {key.lower()[len(prefix) :]: value for key, value in answer.headers.items() if key.lower().startswith(prefix)}
+
+
+CORS = {
+    "AllowOrigins": [PAGE],
+    "AllowMethods": ["GET", "PUT"],
+    "AllowHeaders": ["X-A"],
+    "ExposeHeaders": ["X-Seen"],
+    "AllowCredentials": True,
+    "MaxAge": 600,
+}
+
+
+def test_a_preflight_is_answered_by_the_configuration_without_the_function(function):
+    configure_url(function, Cors=CORS)
+    answer = preflight(function)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert allowed(answer) == {
+        "allow-origin": PAGE,
+        "allow-credentials": "true",
+        "allow-methods": "GET,PUT",
+        "allow-headers": "X-A",
+        "max-age": "600",
+    }
+    assert answer.headers["Vary"] == "Origin"
+    assert allowed(preflight(function, origin="https://evil.example")) == {}
+    assert "START RequestId" not in function.log()
+    assert function.request("OPTIONS", "/", headers={"Origin": PAGE}).json()["requestContext"]["http"]["method"] == "OPTIONS"
+
+
+def test_answers_tell_a_page_what_the_configuration_says_whatever_the_function_does(function):
+    configure_url(function, Cors=CORS)
+    response = {"statusCode": 200, "headers": {"Access-Control-Allow-Origin": "*", "X-Seen": "1"}, "body": "x"}
+    seen = {"allow-origin": PAGE, "allow-credentials": "true", "expose-headers": "X-Seen"}
+    answer = function.request("POST", "/respond", json=response, headers={"Origin": PAGE})
+    assert (answer.text, answer.headers["X-Seen"], allowed(answer)) == ("x", "1", seen)
+    failed = function.get("/fail", headers={"Origin": PAGE})
+    assert (failed.status_code, allowed(failed)) == (502, seen)
+    assert allowed(function.request("POST", "/respond", json=response)) == {}
+    # Without a configuration it is the function's own business.
+    deleted = function.daemon.request("DELETE", f"/2021-10-31/functions/{function.name}/url")
+    assert deleted.status_code == 204
+    assert allowed(function.request("POST", "/respond", json=response)) == {"allow-origin": "*"}
+
+
+def test_cors_holds_for_web_functions_and_for_the_configured_qualifier_alone(deploy):
+    function = deploy("kit")
+    published = function.daemon.request("POST", f"/2015-03-31/functions/{function.name}/versions", json={})
+    alias = {"Name": "live", "FunctionVersion": published.json()["Version"]}
+    function.daemon.request("POST", f"/2015-03-31/functions/{function.name}/aliases", json=alias)
+    configure_url(function, qualifier="live", Cors={"AllowOrigins": ["*"]})
+    live = harness.Function(function.daemon, function.name + ":live")
+    assert allowed(live.get(headers={"Origin": PAGE})) == {"allow-origin": "*"}
+    assert allowed(preflight(live)) == {"allow-origin": "*"}
+    assert allowed(function.get(headers={"Origin": PAGE})) == {}
