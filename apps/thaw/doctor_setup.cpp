@@ -16,6 +16,7 @@
 #include "api.h"
 #include "base/sys.h"
 #include "doctor.h"
+#include "sandbox/spawner_options.h"
 #include "text.h"
 
 namespace thaw::cli {
@@ -135,6 +136,16 @@ Check engine(const ServeConfig& config) {
   return {"engines", Finding::ok, found};
 }
 
+Check egress() {
+  const sandbox::SpawnerOptions defaults;
+  const char* const tunnel = "/dev/net/tun";
+  const bool program = ::access(defaults.egress_program.c_str(), X_OK) == 0;
+  if (program && ::access(tunnel, F_OK) == 0) return {"egress", Finding::ok, defaults.egress_program};
+  return {"egress", Finding::warning, std::string("there is no ") + (program ? tunnel : defaults.egress_program),
+          program ? "functions with egress = true need it: modprobe tun; in a container: --device /dev/net/tun"
+                  : "functions with egress = true need it: apt-get install slirp4netns"};
+}
+
 std::vector<std::string> onnxruntime_candidates(const ServeConfig& config) {
   std::vector<std::string> paths;
   std::error_code error;
@@ -217,6 +228,7 @@ std::vector<Check> setup_checks(Session& session, const Result<ServeConfig>& con
   checks.push_back(daemon_or_port(session, *config));
   checks.push_back(spawner(*config));
   checks.push_back(engine(*config));
+  checks.push_back(egress());
   checks.push_back(onnxruntime(*config));
   checks.push_back(localhost_names());
   return checks;

@@ -4,6 +4,7 @@
 #include "gateway/function_json.h"
 #include "gateway/http_answer.h"
 #include "gateway/http_event.h"
+#include "gateway/streamed_answer.h"
 
 // g++ 12 sees Asio's coroutine frames allocated and freed through different inlined functions, and is wrong about it.
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
@@ -36,11 +37,7 @@ std::optional<std::string> without_stage(std::string_view target, std::string_vi
 }
 
 http::Task<Status> respond(http::Exchange& exchange, const HttpAnswer& answer, const std::string& request_id) {
-  std::string fields = "x-amzn-RequestId: " + request_id + "\r\n";
-  for (const auto& [name, value] : answer.fields) {
-    if (exchange.own_fields().empty() || !is_cors_field(name))
-      fields.append(name).append(": ").append(value).append("\r\n");
-  }
+  const std::string fields = answer_fields(exchange, answer, request_id);
   co_return co_await exchange.respond(
       {.status = answer.status, .content_type = answer.content_type, .body = answer.body, .extra_fields = fields});
 }
@@ -61,7 +58,8 @@ http::Task<Status> refuse(http::Exchange& exchange, int status, PayloadFormat fo
 }  // namespace
 
 http::Task<Status> EventRequests::answer(http::Exchange& exchange, const Route& route,
-                                         std::shared_ptr<const model::FunctionRecord> record, std::string request_id) {
+                                         std::shared_ptr<const model::FunctionRecord> record, std::string request_id,
+                                         model::InvokeMode mode) {
   const std::string name = record->config.name;
   const PayloadFormat format = format_of(record->config);
   const auto target = without_stage(route.target, record->config.http_stage);
@@ -90,7 +88,15 @@ http::Task<Status> EventRequests::answer(http::Exchange& exchange, const Route& 
   request.function_arn = function_arn(name, qualifier.ok() ? *qualifier : std::string());
   request.payload = *std::move(event);
   request.trace_id = exchange.request().fields.find("x-amzn-trace-id");
+  StreamedAnswer streamed(exchange, request_id);
+  if (mode == model::InvokeMode::response_stream) request.sink = &streamed;
   events::EventResult result = co_await invoker_.run(exchange.loop(), std::move(request));
+  if (result.streamed) {
+    Status finished = co_await streamed.finish(result);
+    if (finished.ok() || exchange.responded()) co_return finished;
+    if (result.status.ok()) logs_.of(name)->append(request_id + " " + finished.error().message + "\n");
+    co_return co_await refuse(exchange, 502, format, "Internal Server Error", request_id);
+  }
   if (!result.status.ok()) co_return result.status;
   if (result.function_error.empty()) {
     const auto answer = http_answer(std::move(result.payload), format);

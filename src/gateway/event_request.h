@@ -8,6 +8,7 @@
 #include "gateway/route.h"
 #include "http/server.h"
 #include "model/function.h"
+#include "model/settings.h"
 #include "observe/function_log.h"
 
 namespace thaw::gateway {
@@ -20,9 +21,11 @@ class EventRequests {
   // A function that fails, or whose response is no HTTP answer, is answered 502 {"Message": "Internal Server Error"},
   // as Lambda does; the function's log says why. A path that does not begin with the function's stage is answered 403.
   // Errors are for the caller to answer: invalid_argument and too_large for the request, the event invoker's, and a
-  // client that is gone. route: its views live through the call.
+  // client that is gone. route: its views live through the call. mode: whether a streamed response goes out while it
+  // comes.
   http::Task<Status> answer(http::Exchange& exchange, const Route& route,
-                            std::shared_ptr<const model::FunctionRecord> record, std::string request_id);
+                            std::shared_ptr<const model::FunctionRecord> record, std::string request_id,
+                            model::InvokeMode mode);
 
  private:
   events::EventInvoker& invoker_;

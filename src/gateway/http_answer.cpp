@@ -105,6 +105,15 @@ Status read_fields(const json::object& response, HttpAnswer& answer) {
   return {};
 }
 
+Result<json::value> parsed(std::string_view text) {
+  json::parse_options options;
+  options.max_depth = kDepthMax;
+  json::error_code failed;
+  json::value value = json::parse({text.data(), text.size()}, failed, {}, options);
+  if (failed) return malformed("it is no JSON");
+  return value;
+}
+
 Status read_body(const json::object& response, HttpAnswer& answer) {
   const json::value* encoded = member(response, "isBase64Encoded");
   if (encoded != nullptr && !encoded->is_bool()) return malformed("isBase64Encoded must be a boolean");
@@ -125,11 +134,7 @@ Status read_body(const json::object& response, HttpAnswer& answer) {
 }  // namespace
 
 Result<HttpAnswer> http_answer(std::string payload, PayloadFormat format) {
-  json::parse_options options;
-  options.max_depth = kDepthMax;
-  json::error_code failed;
-  const json::value response = json::parse(payload, failed, {}, options);
-  if (failed) return malformed("it is no JSON");
+  ASSIGN_OR_RETURN(const json::value response, parsed(payload));
   HttpAnswer answer;
   if (!response.is_object() || !response.get_object().contains("statusCode")) {
     if (format == PayloadFormat::v1) return malformed("it is no object with a statusCode");
@@ -141,6 +146,37 @@ Result<HttpAnswer> http_answer(std::string payload, PayloadFormat format) {
   RETURN_IF_ERROR(read_fields(object, answer));
   RETURN_IF_ERROR(read_body(object, answer));
   return answer;
+}
+
+Result<std::optional<HttpAnswer>> PreludeReader::read(std::string_view& piece) {
+  constexpr std::size_t kZeros = 8;
+  std::size_t taken = 0;
+  while (taken < piece.size() && zeros_ < kZeros) {
+    const char c = piece[taken++];
+    if (c == '\0') {
+      ++zeros_;
+      continue;
+    }
+    // JSON has no zero bytes.
+    if (zeros_ != 0) return malformed("its prelude is not ended by eight zero bytes");
+    if (text_.size() == kPreludeBytesMax) {
+      return malformed("its prelude is larger than " + std::to_string(kPreludeBytesMax) +
+                       " bytes, or not ended by eight zero bytes");
+    }
+    text_ += c;
+  }
+  piece.remove_prefix(taken);
+  if (zeros_ < kZeros) return std::optional<HttpAnswer>();
+  ASSIGN_OR_RETURN(const json::value prelude, parsed(text_));
+  if (!prelude.is_object()) return malformed("its prelude is no JSON object");
+  HttpAnswer answer;
+  answer.content_type = "application/octet-stream";
+  const json::object& object = prelude.get_object();
+  if (const json::value* status = member(object, "statusCode")) {
+    ASSIGN_OR_RETURN(answer.status, status_of(*status));
+  }
+  RETURN_IF_ERROR(read_fields(object, answer));
+  return std::optional<HttpAnswer>(std::move(answer));
 }
 
 }  // namespace thaw::gateway

@@ -84,5 +84,44 @@ TEST(HttpAnswer, InFormat1AResponseHasAStatusCode) {
   EXPECT_FALSE(http_answer("\"x\"", PayloadFormat::v1).ok());
 }
 
+// What a reader makes of the text in pieces of that size, and what is left for the body.
+std::pair<Result<std::optional<HttpAnswer>>, std::string> read_prelude(std::string_view text, std::size_t piece_bytes) {
+  PreludeReader reader;
+  for (std::size_t at = 0; at < text.size(); at += piece_bytes) {
+    std::string_view piece = text.substr(at, piece_bytes);
+    auto answer = reader.read(piece);
+    if (!answer.ok() || *answer)
+      return {std::move(answer),
+              std::string(piece) + std::string(text.substr(std::min(at + piece_bytes, text.size())))};
+  }
+  return {std::optional<HttpAnswer>(), ""};
+}
+
+TEST(Prelude, IsReadInPiecesAndEndedByEightZeros) {
+  const std::string text = std::string(R"({"statusCode": 201, "headers": {"X-A": "b"}, "cookies": ["c=d"]})") +
+                           std::string(8, '\0') + std::string("\0body", 5);
+  for (std::size_t piece_bytes = 1; piece_bytes <= text.size(); ++piece_bytes) {
+    const auto [answer, rest] = read_prelude(text, piece_bytes);
+    ASSERT_TRUE(answer.ok() && *answer) << piece_bytes;
+    EXPECT_EQ((*answer)->status, 201);
+    EXPECT_EQ((*answer)->content_type, "application/octet-stream");
+    EXPECT_THAT((*answer)->fields, ElementsAre(Pair("X-A", "b"), Pair("Set-Cookie", "c=d")));
+    EXPECT_EQ(rest, std::string_view("\0body", 5));
+  }
+}
+
+TEST(Prelude, WhatIsNoneIsRefused) {
+  const std::string zeros(8, '\0');
+  for (const std::string& text :
+       {"{}" + zeros.substr(1) + "x", "[]" + zeros, "{" + zeros, zeros, R"({"statusCode": 1})" + zeros,
+        R"({"headers": {"a": "b\nc"}})" + zeros, std::string(kPreludeBytesMax + 1, ' ')}) {
+    const auto [answer, rest] = read_prelude(text, 1000);
+    ASSERT_FALSE(answer.ok()) << text.substr(0, 100);
+    EXPECT_EQ(answer.error().kind, ErrorKind::function_failed);
+  }
+  EXPECT_FALSE(*read_prelude("{}" + zeros.substr(1), 1).first);
+  EXPECT_EQ((*read_prelude("{}" + zeros, 1).first)->status, 200);
+}
+
 }  // namespace
 }  // namespace thaw::gateway

@@ -69,10 +69,28 @@ void check_answer(std::string_view input, PayloadFormat format) {
   for (const auto& [name, value] : answer->fields) require(!name.empty() && is_one_line(name) && is_one_line(value));
 }
 
+// However the bytes are cut, a prelude is the same one.
+void check_prelude(std::string_view input) {
+  const auto read = [&](std::size_t piece_bytes) {
+    thaw::gateway::PreludeReader reader;
+    for (std::size_t at = 0; at < input.size(); at += piece_bytes) {
+      std::string_view piece = input.substr(at, piece_bytes);
+      const auto answer = reader.read(piece);
+      if (!answer.ok()) return -1;
+      if (!*answer) continue;
+      for (const auto& [name, value] : (*answer)->fields) require(is_one_line(name) && is_one_line(value));
+      return (*answer)->status;
+    }
+    return 0;
+  };
+  require(read(1) == read(input.size()));
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
+  if (!input.empty()) check_prelude(input);
   for (const PayloadFormat format : {PayloadFormat::v1, PayloadFormat::v2}) {
     check_event(input, format);
     check_answer(input, format);

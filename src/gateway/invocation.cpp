@@ -223,12 +223,14 @@ http::Task<> Gateway::invoke(http::Exchange& exchange, Route route, HeldBody* bo
   std::string request_id = random_uuid();
   const auto record = find(route);
   std::optional<Error> refused;
+  auto mode = model::InvokeMode::buffered;
   if (record != nullptr && route.kind == RouteKind::function) {
     const auto url = url_of(route);
     if (!url.ok()) refused = url.error();
     if (url.ok() && *url) {
       const bool answered = co_await answer_by_url(exchange, **url, request_id);
       if (answered) co_return;
+      mode = (*url)->invoke_mode;
     }
   }
   if (refused) {
@@ -236,7 +238,7 @@ http::Task<> Gateway::invoke(http::Exchange& exchange, Route route, HeldBody* bo
   } else if (record == nullptr || (route.kind == RouteKind::openai && !may_speak_openai(record->config))) {
     refused = no_function(route);
   } else if (record->config.kind == model::FunctionKind::event) {
-    const Status answered = co_await event_requests_.answer(exchange, route, record, request_id);
+    const Status answered = co_await event_requests_.answer(exchange, route, record, request_id, mode);
     if (answered.ok() || exchange.responded() || exchange.client_gone()) co_return;
     refused = answered.error();
   } else if (is_hook(record->config, route.target)) {

@@ -55,6 +55,7 @@ Status read_snapshot(const json::object& object, FunctionConfig& config) {
     field = value->get_bool();
     return {};
   };
+  RETURN_IF_ERROR(read_bool("egress", config.egress));
   RETURN_IF_ERROR(read_bool("snapshot", config.snapshot));
   RETURN_IF_ERROR(read_bool("strict_connections", config.strict_connections));
   if (object.contains("before_snapshot_path")) {
@@ -215,6 +216,7 @@ std::string to_json(const FunctionConfig& config) {
   object["readiness_path"] = config.readiness_path;
   write_event(config, object);
   write_model(config, object);
+  if (config.egress) object["egress"] = true;
   if (config.snapshot) object["snapshot"] = true;
   if (config.strict_connections) object["strict_connections"] = true;
   if (!config.before_snapshot_path.empty()) object["before_snapshot_path"] = config.before_snapshot_path;

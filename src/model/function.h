@@ -150,6 +150,9 @@ struct FunctionConfig {
   // An open connection refuses the snapshot; otherwise it comes back as one that the peer has reset.
   bool strict_connections = false;
 
+  // Its connections may leave its own network namespace. Otherwise there is nothing but its loopback.
+  bool egress = false;
+
   bool operator==(const FunctionConfig&) const = default;
 };
 

@@ -38,6 +38,7 @@ constexpr std::string_view kOtherKeys[] = {"name",
                                            "before_snapshot_path",
                                            "after_restore_path",
                                            "strict_connections",
+                                           "egress",
                                            "kind"};
 constexpr std::string_view kWarmUpKeys[] = {"method", "path", "body", "content_type"};
 
@@ -325,6 +326,8 @@ Status apply_key(const Source& source, std::string_view key, const toml::node& n
     ASSIGN_OR_RETURN(config.engine_arguments, as_strings(source, key, node));
   } else if (key == "snapshot") {
     ASSIGN_OR_RETURN(config.snapshot, as_bool(source, key, node));
+  } else if (key == "egress") {
+    ASSIGN_OR_RETURN(config.egress, as_bool(source, key, node));
   } else if (key == "strict_connections") {
     ASSIGN_OR_RETURN(config.strict_connections, as_bool(source, key, node));
   } else if (key == "warm_up") {
@@ -445,6 +448,7 @@ std::string to_toml(const FunctionConfig& config) {
   for (const NumberField& field : kNumberFields) line(field.key, std::to_string(config.*field.member));
   line("port", std::to_string(config.port));
   line("readiness_path", quoted(config.readiness_path));
+  if (config.egress) line("egress", "true");
   if (config.snapshot) line("snapshot", "true");
   if (!config.before_snapshot_path.empty()) line("before_snapshot_path", quoted(config.before_snapshot_path));
   if (!config.after_restore_path.empty()) line("after_restore_path", quoted(config.after_restore_path));

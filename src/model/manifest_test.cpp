@@ -251,6 +251,16 @@ TEST(Manifest, DeepKeysAndValuesDoNotOverflowTheStack) {
       "no error");
 }
 
+TEST(Manifest, EgressIsReadStoredAndNotBesideASnapshot) {
+  const auto config = read_manifest({.manifest = "command = \"./run\"\negress = true\n"});
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_TRUE(config->egress);
+  EXPECT_EQ(*config_from_json(to_json(*config)), *config);
+  EXPECT_EQ(*read_manifest({.manifest = to_toml(*config)}), *config);
+  const auto both = read_manifest({.manifest = "command = \"./run\"\negress = true\nsnapshot = true\n"});
+  EXPECT_THAT(both.error().message, HasSubstr("egress and snapshot exclude each other"));
+}
+
 TEST(Manifest, WarmUpAndHooksAreRead) {
   const auto config = read_manifest({.manifest = R"(
 command = "./run"

@@ -292,6 +292,10 @@ Status check_layers(const FunctionConfig& config) {
 }
 
 Status check_hooks(const FunctionConfig& config) {
+  if (config.egress && config.snapshot) {
+    return invalid_argument(
+        "egress and snapshot exclude each other: connections out of the environment do not survive a snapshot");
+  }
   if (!config.before_snapshot_path.empty())
     RETURN_IF_ERROR(check_path("before_snapshot_path", config.before_snapshot_path));
   if (!config.after_restore_path.empty()) RETURN_IF_ERROR(check_path("after_restore_path", config.after_restore_path));

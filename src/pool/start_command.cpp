@@ -176,6 +176,7 @@ sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const c
   const bool takes_events = config.kind == model::FunctionKind::event;
   if (takes_events) set_event_defaults(config, variables);
   for (const auto& [name, value] : config.environment) variables[name] = value;
+  spec.egress = config.egress;
   if (takes_events) {
     spec.runtime_api_port = invoke::kRuntimeApiPort;
     set_event_variables(record, variables);

@@ -89,6 +89,7 @@ class Setup {
     mount_own();
     step(SetupStep::sockets);
     make_sockets();
+    await_egress();
     step(SetupStep::privileges);
     place_descriptors();
     if (request_.restore) {
@@ -140,6 +141,7 @@ class Setup {
   void mount_own();
   void attach(const UniqueFd& tree, const char* target);
   void make_sockets();
+  void await_egress();
   void place_descriptors();
   void drop_privileges();
   void set_limit(int resource, rlim_t soft, rlim_t hard);
@@ -155,6 +157,7 @@ class Setup {
   UniqueFd package_;
   UniqueFd output_;
   UniqueFd engine_;
+  UniqueFd egress_ready_;
   UniqueFd model_;
   UniqueFd runtime_;
   UniqueFd layers_;
@@ -227,8 +230,9 @@ void Setup::wait_for_go() {
   if (message->size < sizeof(header) + sizeof(body)) fail(internal_error("go without a request"));
   std::memcpy(&body, bytes.data() + sizeof(header), sizeof(body));
   const std::size_t engines = body.engine != static_cast<std::uint32_t>(Engine::none) ? 1 : 0;
-  if (message->fds.size() < engines) fail(internal_error("go without an engine"));
-  auto request = protocol::decode_request({bytes.data(), message->size}, message->fds.size() - engines);
+  const std::size_t own = engines + (body.egress != 0 ? 1 : 0);
+  if (message->fds.size() < own) fail(internal_error("go without an engine or a pipe"));
+  auto request = protocol::decode_request({bytes.data(), message->size}, message->fds.size() - own);
   if (!request.ok()) fail(request.error());
   request_ = std::move(request->start);
   std::size_t next = 0;
@@ -241,7 +245,8 @@ void Setup::wait_for_go() {
     image_ = std::move(message->fds[next++]);
     working_set_ = std::move(message->fds[next++]);
   }
-  if (engines != 0) engine_ = std::move(message->fds[next]);
+  if (engines != 0) engine_ = std::move(message->fds[next++]);
+  if (request_.egress) egress_ready_ = std::move(message->fds[next]);
 }
 
 void Setup::set_group_limits() {
@@ -256,6 +261,15 @@ void Setup::make_sockets() {
   auto listener = listen_on_loopback(request_.runtime_api_port);
   if (!listener.ok()) fail(listener.error());
   listener_ = std::move(listener).value();
+}
+
+// The function's first connection must not come before the way out. The spawner bounds the wait.
+void Setup::await_egress() {
+  if (!egress_ready_.valid()) return;
+  char ready = 0;
+  const auto size = sys::read_some(egress_ready_, {&ready, 1});
+  if (!size.ok() || *size == 0) fail(internal_error("the egress is not there: slirp4netns ended"));
+  egress_ready_.reset();
 }
 
 void Setup::attach(const UniqueFd& tree, const char* target) {

@@ -68,7 +68,8 @@ Error error_of_failed_step(std::span<const std::byte, kFailedStepBytes> step);
 
 // What the spawner sends to a process that waits: the bytes of the start request, as decode_request has accepted them,
 // with these descriptors. The folders are detached mounts (clone_read_only). Behind these come, each where there is
-// one, the model, the runtime, the layers, the image with its working set, and the engine.
+// one, the model, the runtime, the layers, the image with its working set, the engine, and the read end of a pipe that
+// says when the egress is there.
 inline constexpr std::size_t kGoPackage = 0;
 inline constexpr std::size_t kGoOutput = 1;
 

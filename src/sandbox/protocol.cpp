@@ -52,7 +52,8 @@ Status check_start(const StartBody& body) {
   const bool engine = body.engine != static_cast<std::uint32_t>(Engine::none);
   if (body.layers == 1 && (body.model == 1 || engine))
     return wrong("layers beside an engine or a model: both need /opt");
-  if (body.runtime_api_port > 65535) return wrong("runtime_api_port");
+  if (body.egress > 1) return wrong("egress");
+  if (body.egress == 1 && body.restore == 1) return wrong("egress of a restored function");
   return {};
 }
 
@@ -86,7 +87,8 @@ Result<StartRequest> decode_start(std::span<const std::byte> bytes) {
                        .model = body.model == 1,
                        .runtime = body.runtime == 1,
                        .layers = body.layers == 1,
-                       .runtime_api_port = static_cast<std::uint16_t>(body.runtime_api_port)};
+                       .runtime_api_port = body.runtime_api_port,
+                       .egress = body.egress == 1};
   std::string_view tail(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const auto strings = static_cast<std::size_t>(std::count(tail.begin(), tail.end(), '\0'));
   if (strings != std::size_t{body.argument_count} + body.variable_count) return wrong("number of strings");
@@ -207,7 +209,8 @@ Result<std::string> encode_start(std::uint64_t serial, const EnvironmentSpec& sp
                        .model = spec.model.valid() ? 1U : 0U,
                        .runtime = spec.runtime.valid() ? 1U : 0U,
                        .layers = spec.layers.valid() ? 1U : 0U,
-                       .runtime_api_port = spec.runtime_api_port};
+                       .runtime_api_port = spec.runtime_api_port,
+                       .egress = static_cast<std::uint16_t>(spec.egress ? 1 : 0)};
   RETURN_IF_ERROR(check_start(body));
   std::string bytes = encode(MessageType::start, serial, spec.id, body);
   bytes.reserve(bytes.size() + strings_bytes);

@@ -78,7 +78,8 @@ struct StartBody {
   std::uint32_t model = 0;    // 1: with a model
   std::uint32_t runtime = 0;  // 1: with a runtime
   std::uint32_t layers = 0;   // 1: with layers
-  std::uint32_t runtime_api_port = 0;
+  std::uint16_t runtime_api_port = 0;
+  std::uint16_t egress = 0;  // 1: with a way out of its network namespace
 };
 static_assert(sizeof(StartBody) == 64 && std::is_trivially_copyable_v<StartBody>);
 
@@ -193,6 +194,7 @@ struct StartRequest {
   bool runtime = false;
   bool layers = false;
   std::uint16_t runtime_api_port = 0;
+  bool egress = false;
 
   // Of folders beside the package: model, runtime, layers, in this order.
   std::size_t folders() const { return (model ? 1U : 0U) + (runtime ? 1U : 0U) + (layers ? 1U : 0U); }

@@ -17,6 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     spec.tmp_bytes = request->start.tmp_bytes;
     spec.cpu_milli = request->start.cpu_milli;
     spec.runtime_api_port = request->start.runtime_api_port;
+    spec.egress = request->start.egress;
     spec.pids_max = request->start.pids_max;
     spec.sockets = request->start.sockets;
     spec.engine = request->start.engine;

@@ -102,8 +102,9 @@ TEST(Protocol, FieldsOutOfBoundsAreRefused) {
   EXPECT_TRUE(decode(with_field<std::uint32_t>(offsetof(StartBody, runtime), 1), 3).ok());
   EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, layers), 2), 3).ok());
   EXPECT_TRUE(decode(with_field<std::uint32_t>(offsetof(StartBody, layers), 1), 3).ok());
-  EXPECT_TRUE(decode(with_field<std::uint32_t>(offsetof(StartBody, runtime_api_port), 65535), 2).ok());
-  EXPECT_FALSE(decode(with_field<std::uint32_t>(offsetof(StartBody, runtime_api_port), 65536), 2).ok());
+  EXPECT_TRUE(decode(with_field<std::uint16_t>(offsetof(StartBody, runtime_api_port), 65535), 2).ok());
+  EXPECT_TRUE(decode(with_field<std::uint16_t>(offsetof(StartBody, egress), 1), 2).ok());
+  EXPECT_FALSE(decode(with_field<std::uint16_t>(offsetof(StartBody, egress), 2), 2).ok());
 }
 
 TEST(Protocol, DescriptorsMustBeAsManyAsTheTypeSays) {

@@ -42,6 +42,9 @@ struct EnvironmentSpec {
   // TCP port on the environment's 127.0.0.1 where Lambda's Runtime API is served to the function: a socket listens
   // there before the function starts. 0: none.
   std::uint16_t runtime_api_port = 0;
+  // A way out of its network namespace, by slirp4netns: TCP, UDP and names, and nothing of the host's loopback. Not of
+  // a restored function. Errors: unsupported where the program is not installed.
+  bool egress = false;
   UniqueFd runtime;  // O_PATH folder, bound read-only at /var/runtime; may be empty
   UniqueFd layers;   // the same at /opt, in place of what is there: neither with an engine nor with a model
   UniqueFd output;   // write end of a pipe: the function's standard output and error

@@ -66,6 +66,8 @@ class Spawner {
     std::uint64_t memory_bytes = 0;
     std::vector<UniqueFd> sockets;
     bool listens = false;    // a listener comes behind the sockets
+    UniqueFd egress_ready;   // of a start with egress, until the process that gives it has it
+    pid_t egress = -1;       // that process
     bool answered = false;   // the start
     bool destroyed = false;  // by request
     std::optional<Error> failure;
@@ -120,6 +122,11 @@ class Spawner {
   void share_memory(Environment& environment, std::span<const std::byte> message, std::vector<UniqueFd> fds);
   void pager_gone();
 
+  // The way out of an environment's network, by a process of its own (spawner_egress.cpp).
+  Status launch_egress(Environment& environment);
+  void end_egress(Environment& environment);
+  bool egress_gone(pid_t pid);
+
   // What environments report.
   void read_reports(Environment& environment);
   void handle_report(Environment& environment, std::span<const std::byte> bytes, std::vector<UniqueFd> fds);
@@ -159,6 +166,7 @@ class Spawner {
   std::unordered_map<std::uint64_t, std::uint32_t> slot_of_id_;
   std::unordered_map<pid_t, std::uint32_t> slot_of_pid_;
   std::unordered_map<pid_t, Freeze> freezes_;
+  std::unordered_map<pid_t, std::uint32_t> slot_of_egress_;
   // Bounded by the requests that the client may have open and the environments that there can be.
   std::deque<Outgoing> outgoing_;
   Clock::time_point refill_not_before_;

@@ -71,6 +71,10 @@ void Spawner::start(const protocol::Request& request, std::string_view bytes, st
   if (status.ok() && request.start.engine != Engine::none && !engine_.valid()) {
     status = Error{ErrorKind::unsupported, "this installation has no engines"};
   }
+  if (status.ok() && request.start.egress && ::access(options_.egress_program.c_str(), X_OK) != 0) {
+    status = Error{ErrorKind::unsupported,
+                   "egress = true needs slirp4netns, which this machine does not have: apt-get install slirp4netns"};
+  }
   if (status.ok()) status = assign(request, bytes, fds);
   if (!status.ok()) fail_start(request.serial, request.id, status.error());
 }
@@ -92,6 +96,11 @@ Status Spawner::assign(const protocol::Request& request, std::string_view bytes,
     ASSIGN_OR_RETURN(engine, clone_read_only(engine_));
     handed.push_back(engine.get());
   }
+  sys::Pipe egress;
+  if (request.start.egress) {
+    ASSIGN_OR_RETURN(egress, sys::pipe());
+    handed.push_back(egress.read_end.get());
+  }
   struct stat output {};
   if (::fstat(fds[1].get(), &output) != 0) return sys::errno_error("the output pipe");
   ASSIGN_OR_RETURN(Environment * environment, choose());
@@ -104,9 +113,14 @@ Status Spawner::assign(const protocol::Request& request, std::string_view bytes,
   environment->began = began;
   environment->output_pipe = output.st_ino;
   environment->listens = request.start.runtime_api_port != 0;
+  environment->egress_ready = std::move(egress.write_end);
   environment->look_again = began + kStartMax;
   slot_of_id_[request.id] = environment->slot;
   note_start(began);
+  if (const Status launched = launch_egress(*environment); !launched.ok()) {
+    environment->failure = launched.error();
+    end(*environment);
+  }
   return {};
 }
 
@@ -240,6 +254,7 @@ void Spawner::handle_report(Environment& environment, std::span<const std::byte>
     if (environment.setup.kind == kReportPrepared && fds.size() == 1) {
       environment.network = std::move(fds.front());
       if (environment.state == State::preparing) environment.state = State::prepared;
+      if (const Status launched = launch_egress(environment); !launched.ok()) environment.failure = launched.error();
     } else if (environment.setup.kind == kReportFinished) {
       environment.sockets = std::move(fds);
     } else {
@@ -304,6 +319,7 @@ void Spawner::reap() {
       pager_gone();
       continue;
     }
+    if (egress_gone(pid)) continue;
     if (const auto freeze = freezes_.find(pid); freeze != freezes_.end()) {
       if (status != 0 && !freeze->second.overdue)
         answer_frozen(freeze->second, internal_error("the freeze was interrupted"));
@@ -318,6 +334,7 @@ void Spawner::reap() {
     if (!environment.wait_status) environment.wait_status = status;
     environment.oom_kills = cgroups_->oom_kills(environment.group);
     environment.state = State::clearing;
+    end_egress(environment);
     environment.network.reset();
     environment.sockets.clear();
     environment.report.reset();

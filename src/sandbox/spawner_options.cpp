@@ -51,6 +51,7 @@ std::vector<std::string> to_arguments(const SpawnerOptions& options, int socket_
   return {options.spawner_path,
           "--socket-fd=" + std::to_string(socket_fd),
           "--stub=" + options.stub_path,
+          "--egress-program=" + options.egress_program,
           "--engine-folder=" + options.engine_folder,
           "--cgroup-name=" + options.cgroup_name,
           "--uid-base=" + std::to_string(options.uid_base != 0 ? options.uid_base : uid_base_for(options.cgroup_name)),
@@ -74,6 +75,9 @@ Result<SpawnerArguments> parse_arguments(const std::vector<std::string>& argumen
       good = parse_number(value, parsed.socket_fd) && parsed.socket_fd > 2;
     } else if (name == "--stub") {
       options.stub_path = value;
+    } else if (name == "--egress-program") {
+      options.egress_program = value;
+      good = value.starts_with('/');
     } else if (name == "--engine-folder") {
       options.engine_folder = value;
     } else if (name == "--cgroup-name") {

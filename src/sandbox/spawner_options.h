@@ -26,8 +26,9 @@ inline constexpr std::uint32_t kFreezeSecondsDefault = 120;
 inline constexpr std::uint32_t kFreezeSecondsMax = 86'400;
 
 struct SpawnerOptions {
-  std::string spawner_path;   // the program thaw-spawner
-  std::string stub_path;      // the program thaw-stub
+  std::string spawner_path;  // the program thaw-spawner
+  std::string stub_path;     // the program thaw-stub
+  std::string egress_program = "/usr/bin/slirp4netns";
   std::string engine_folder;  // bound at /opt/thaw for environments with an engine; empty: no engines
   // Names this daemon's cgroups; two daemons with different data folders have different names. See cgroup_name_for.
   std::string cgroup_name;

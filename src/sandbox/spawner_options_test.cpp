@@ -9,6 +9,7 @@ TEST(SpawnerOptions, ArgumentsComeBackAsTheyWereGiven) {
   SpawnerOptions options;
   options.spawner_path = "/x/thaw-spawner";
   options.stub_path = "/x/y=z/thaw-stub";
+  options.egress_program = "/x/slirp";
   options.engine_folder = "/x/engine";
   options.cgroup_name = "thaw-0123456789ab";
   options.uid_base = 200000;
@@ -25,8 +26,9 @@ TEST(SpawnerOptions, ArgumentsComeBackAsTheyWereGiven) {
 TEST(SpawnerOptions, WrongOnesAreNamed) {
   const std::vector<std::string> good = {"thaw-spawner", "--socket-fd=3", "--stub=/s", "--cgroup-name=thaw-1"};
   ASSERT_TRUE(parse_arguments(good).ok());
-  for (const char* wrong : {"--socket-fd=1", "--socket-fd=x", "--uid-base=0", "--slots-max=0", "--slots-max=100000",
-                            "--cgroup-name=../x", "--cgroup-name=", "--unknown", "--prepared=-1", "extra"}) {
+  for (const char* wrong :
+       {"--socket-fd=1", "--socket-fd=x", "--uid-base=0", "--slots-max=0", "--slots-max=100000", "--cgroup-name=../x",
+        "--cgroup-name=", "--unknown", "--prepared=-1", "--egress-program=x", "extra"}) {
     auto arguments = good;
     arguments.emplace_back(wrong);
     const auto parsed = parse_arguments(arguments);

@@ -240,6 +240,8 @@ class Builder {
     const std::string name = kHostName;
     RETURN_IF_ERROR(make_file("/etc/hostname", name + "\n", 0444));
     RETURN_IF_ERROR(make_file("/etc/hosts", "127.0.0.1 localhost " + name + "\n::1 localhost\n", 0444));
+    // Slirp's name server (slirp4netns(1)). Without egress there is no way to it, and names fail at once.
+    RETURN_IF_ERROR(make_file("/etc/resolv.conf", "nameserver 10.0.2.3\noptions timeout:2 attempts:2\n", 0444));
     return make_file("/etc/nsswitch.conf",
                      "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n"
                      "protocols: files\nservices: files\n",

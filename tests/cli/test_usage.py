@@ -146,7 +146,7 @@ def test_doctor_reports_every_check(thaw):
     report = json.loads(result.stdout)
     checks = {check["name"]: check for check in report["checks"]}
     assert {"kernel", "privileges", "namespaces", "cgroups", "seccomp", "ptrace", "userfaultfd", "memory", "disk",
-            "clock", "daemon", "spawner", "engines", "ONNX Runtime", "configuration"} <= set(checks)
+            "clock", "daemon", "spawner", "engines", "egress", "ONNX Runtime", "configuration"} <= set(checks)
     for check in checks.values():
         assert check["finding"] in ("ok", "warning", "missing")
         assert check["detail"]

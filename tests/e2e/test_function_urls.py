@@ -7,6 +7,7 @@ import sys
 
 import harness
 import pytest
+import requests
 
 PAYLOAD_MAX = 6291556
 MANGUM = "mangum==0.22.0"
@@ -257,3 +258,46 @@ def test_cors_holds_for_web_functions_and_for_the_configured_qualifier_alone(dep
     assert allowed(live.get(headers={"Origin": PAGE})) == {"allow-origin": "*"}
     assert allowed(preflight(live)) == {"allow-origin": "*"}
     assert allowed(function.get(headers={"Origin": PAGE})) == {}
+
+
+@pytest.fixture
+def streaming(deploy):
+    function = deploy("http_stream")
+    configure_url(function, InvokeMode="RESPONSE_STREAM")
+    return function
+
+
+def test_a_streamed_response_goes_out_while_it_comes(streaming):
+    with streaming.get("/wait", stream=True) as answer:
+        assert answer.status_code == 201
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert answer.headers["X-Path"] == "/wait" and dict(answer.cookies) == {"a": "1", "b": "2"}
+        pieces = answer.iter_content(None)
+        assert next(pieces) == b"first "
+        # The invocation goes on: its report comes at its end.
+        assert "REPORT RequestId" not in streaming.log()
+        assert b"".join(pieces) == b"second"
+    streaming.wait_log("REPORT RequestId")
+
+
+def test_streams_may_be_long_have_no_prelude_or_none_that_is_one(streaming):
+    assert len(streaming.get("/large").content) == 200 * 65536
+    plain = streaming.get("/plain")
+    assert (plain.status_code, plain.headers["Content-Type"], plain.text) == (200, "text/html", "<p>plain")
+    assert_internal_error(streaming.get("/no-prelude"))
+    assert "ended within its prelude" in streaming.wait_log("no HTTP answer")
+    head = streaming.request("HEAD", "/")
+    assert (head.status_code, head.content, head.headers["X-Path"]) == (201, b"", "/")
+
+
+def test_a_stream_that_breaks_off_is_no_whole_answer(streaming):
+    with pytest.raises(requests.exceptions.RequestException):
+        streaming.get("/throw").content  # noqa: B018: reading it fails
+    assert "in the midst" in streaming.wait_log("in the midst")
+    assert streaming.get("/").text == "part"
+
+
+def test_a_response_that_comes_whole_is_one_in_stream_mode_too(function):
+    configure_url(function, InvokeMode="RESPONSE_STREAM")
+    assert respond(function, {"statusCode": 202, "body": "whole"}).text == "whole"
+    assert_internal_error(function.get("/fail"))

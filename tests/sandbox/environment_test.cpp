@@ -16,6 +16,15 @@ namespace {
 
 class Environment : public SpawnerFixture {
  protected:
+  Result<Started> start_with_egress() {
+    auto pipe = sys::pipe();
+    EnvironmentSpec spec = make_spec({"/bin/true"}, {}, std::move(pipe->write_end));
+    spec.egress = true;
+    std::promise<Result<Started>> promise;
+    host_->start(std::move(spec), [&](Result<Started> started) { promise.set_value(std::move(started)); });
+    return promise.get_future().get();
+  }
+
   Running start_with_runtime_api(const char* python) {
     auto pipe = sys::pipe();
     EnvironmentSpec spec = make_spec({"python3", "-c", python}, {}, std::move(pipe->write_end));
@@ -55,6 +64,25 @@ TEST_F(Environment, PythonServerAnswersThroughAHandedOverSocket) {
   EXPECT_NE(http_get(server.started.sockets[0], "/hello.txt").find("hello from the package"), std::string::npos);
   host_->destroy(server.id);
   EXPECT_EQ(wait_exit(server.id).reason, ExitReason::destroyed);
+}
+
+TEST_F(Environment, EgressWithoutItsProgramIsRefusedByName) {
+  host_.reset();
+  egress_program_ = "/no/such/program";
+  launch();
+  const auto missing = start_with_egress();
+  ASSERT_FALSE(missing.ok());
+  EXPECT_EQ(missing.error().kind, ErrorKind::unsupported);
+  EXPECT_NE(missing.error().message.find("apt-get install slirp4netns"), std::string::npos) << missing.error().message;
+}
+
+TEST_F(Environment, EgressThatDoesNotComeUpFailsTheStart) {
+  host_.reset();
+  egress_program_ = "/bin/false";
+  launch();
+  const auto failed = start_with_egress();
+  ASSERT_FALSE(failed.ok());
+  EXPECT_NE(failed.error().message.find("egress"), std::string::npos) << failed.error().message;
 }
 
 TEST_F(Environment, FunctionIsPidTwoOfItsOwnNamespaces) {

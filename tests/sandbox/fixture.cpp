@@ -36,6 +36,7 @@ void SpawnerFixture::launch() {
   options.cgroup_name = cgroup_name_;
   options.slots_max = 256;
   options.freeze_s = freeze_s_;
+  options.egress_program = egress_program_;
   options.log_level = ::getenv("THAW_TEST_LOG") != nullptr ? ::getenv("THAW_TEST_LOG") : "warn";
   auto launched = launch_spawner(options);
   ASSERT_TRUE(launched.ok()) << launched.error().message;

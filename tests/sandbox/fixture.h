@@ -63,7 +63,8 @@ class SpawnerFixture : public testing::Test {
   std::unique_ptr<SpawnerClient> host_;
   pid_t keeper_ = -1;
   std::string cgroup_name_;
-  std::uint32_t freeze_s_ = kFreezeSecondsDefault;  // of the next launch()
+  std::uint32_t freeze_s_ = kFreezeSecondsDefault;                // of the next launch()
+  std::string egress_program_ = SpawnerOptions().egress_program;  // the same
   ExitInfo exit_;
   std::uint64_t id_next_ = 1;
 
