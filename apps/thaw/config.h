@@ -46,6 +46,9 @@ struct ServeConfig {
   std::uint64_t log_file_max_mb = 4;
   std::uint64_t logs_max_mb = 1024;
   std::uint64_t snapshots_max_mb = 10240;
+  // The file of the access keys that the control API's requests over TCP are signed with, absolute; empty: unsigned
+  // ones from loopback alone.
+  std::string aws_credentials;
   // Folders that file: addresses of models are read from, absolute; the first is what relative ones lie below. Empty:
   // DATA/objects.
   std::vector<std::string> models;

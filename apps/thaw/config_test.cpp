@@ -87,6 +87,7 @@ TEST_F(Config, EveryKeyIsTakenFromTheFile) {
   EXPECT_EQ(config->log_file_max_mb, 7u);
   EXPECT_EQ(config->logs_max_mb, 7u);
   EXPECT_EQ(config->snapshots_max_mb, 7u);
+  EXPECT_EQ(config->aws_credentials, "/x");
   EXPECT_EQ(config->engines, "/x");
   EXPECT_EQ(config->spawner, "/x");
 }

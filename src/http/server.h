@@ -64,12 +64,15 @@ class Exchange {
   Task<Result<std::string_view>> read_body();
   // The next piece if it is here already: no waiting. Empty when nothing is.
   Result<std::string_view> read_body_now();
-  bool body_done() const { return reader_.done(); }
+  bool body_done() const { return reader_.done() && !restored_waits_; }
   // The fields behind a chunked body, at its end.
   const Fields& trailers() const { return reader_.trailers(); }
   Task<Result<std::string>> read_whole_body(std::size_t bytes_max);
   // Counts against the declared length at once: false when Content-Length alone breaks the bound.
   bool set_body_bytes_max(std::uint64_t bytes_max);
+
+  // Has a body that was read whole read again, in one piece; its bound is counted anew.
+  void restore_body(std::string body);
 
   // A whole response. Errors (here and below): the client is gone; the connection closes after the handler.
   Task<Status> respond(Response response);
@@ -113,10 +116,13 @@ class Exchange {
   explicit Exchange(Connection& connection, MessageReader<true>& reader);
 
   Task<Status> send_continue_if_asked();
+  Result<std::string_view> count_body(std::string_view piece);
 
   Connection& connection_;
   MessageReader<true>& reader_;
   std::function<void()> on_client_gone_;
+  std::string restored_body_;
+  bool restored_waits_ = false;  // it has not been read again
   std::uint64_t body_bytes_ = 0;
   std::uint64_t body_bytes_max_ = UINT64_MAX;
   bool responded_ = false;
