@@ -56,6 +56,10 @@ constexpr ConfigKey kKeys[] = {
      "Disk for all snapshots together; beyond it those used longest ago go, and are made again when they are called"},
     {"aws_region", ValueType::text, "us-east-1", "", 0, 0, "Region of functions, in their ARNs and for themselves"},
     {"aws_account", ValueType::text, "000000000000", "", 0, 0, "Account of functions, in their ARNs: 12 digits"},
+    {"aws_credentials", ValueType::text, "none: calls from this machine, unsigned", "", 0, 0,
+     "File of access keys, like ~/.aws/credentials: whoever calls the API over TCP must sign with one of them, and may "
+     "come "
+     "from anywhere"},
     {"models", ValueType::text, "DATA/objects", "", 0, 0,
      "Folders that models at file: addresses may lie in, with ':' between them; the first is what file:NAME means"},
     {"engines", ValueType::text, "found beside the executable", "", 0, 0, "Folder that holds the engine thaw-onnx"},
@@ -380,6 +384,7 @@ Result<ServeConfig> load_config(const ConfigSources& sources) {
       given("data") != nullptr ? absolute(given("data")->text) : default_data_folder(sources.uid, sources.environment);
   RETURN_IF_ERROR(resolve_user(given("user"), config));
   if (const Given* value = given("models")) RETURN_IF_ERROR(parse_models(*value, config));
+  if (const Given* value = given("aws_credentials")) config.aws_credentials = absolute(value->text);
   set_count("threads", config.threads);
   set_count("memory_max_mb", config.memory_max_mb);
   set_count("freeze_after_ms", config.freeze_after_ms);

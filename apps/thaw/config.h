@@ -50,6 +50,9 @@ struct ServeConfig {
   std::uint64_t snapshots_max_mb = 10240;
   // Where the daemon's functions are, in their ARNs and for themselves.
   model::Place place;
+  // The file of the access keys that the control API's requests over TCP are signed with, absolute; empty: unsigned
+  // ones from loopback alone.
+  std::string aws_credentials;
   // Folders that file: addresses of models are read from, absolute; the first is what relative ones lie below. Empty:
   // DATA/objects.
   std::vector<std::string> models;

@@ -92,6 +92,7 @@ TEST_F(Config, EveryKeyIsTakenFromTheFile) {
   EXPECT_EQ(config->snapshots_max_mb, 7u);
   EXPECT_EQ(config->place.region, "eu-west-1");
   EXPECT_EQ(config->place.account, "123456789012");
+  EXPECT_EQ(config->aws_credentials, "/x");
   EXPECT_EQ(config->engines, "/x");
   EXPECT_EQ(config->spawner, "/x");
 }

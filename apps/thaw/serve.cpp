@@ -19,6 +19,7 @@
 #include "observe/function_log.h"
 #include "pool/pool.h"
 #include "sandbox/spawner_client.h"
+#include "serve_keys.h"
 #include "serve_models.h"
 #include "serve_privileges.h"
 #include "snapshot/snapshot_folder.h"
@@ -68,11 +69,12 @@ sigset_t stop_signals() {
 class Daemon {
  public:
   Daemon(const ServeConfig& config, std::string data_folder, sandbox::LaunchedSpawner spawner,
-         std::unique_ptr<ModelStores> stores, UniqueFd runtimes)
+         std::unique_ptr<ModelStores> stores, UniqueFd runtimes, gateway::AccessKeys access_keys)
       : config_(config),
         runtimes_(std::move(runtimes)),
         data_folder_(std::move(data_folder)),
         stores_(std::move(stores)),
+        access_keys_(std::move(access_keys)),
         loops_(config.threads),
         spawner_(std::move(spawner)) {}
 
@@ -117,6 +119,7 @@ class Daemon {
     options.body_bytes_max = config_.body_max_mb << 20;
     options.upload_bytes_max = config_.upload_max_mb << 20;
     options.memory_bytes_max = pool_limits.memory_bytes_max;
+    options.access_keys = std::move(access_keys_);
     options.started_at = std::chrono::steady_clock::now();
     gate_.emplace(*catalog_, config_.concurrent_executions_max);
     gateway_.emplace(*catalog_, *gate_, *pool_, *logs_, options);
@@ -238,6 +241,7 @@ class Daemon {
   std::unique_ptr<observe::FunctionLogs> logs_;
   std::unique_ptr<snapshot::SnapshotFolder> snapshots_;
   std::unique_ptr<ModelStores> stores_;  // until models_ has them
+  gateway::AccessKeys access_keys_;      // until gateway_ has them
   ModelBudget model_budget_;
   std::unique_ptr<ServeModels> models_;
   http::Loops loops_;
@@ -267,6 +271,9 @@ int run_serve(const ServeConfig& config) {
   model::set_place(config.place);
   auto stores = load_model_stores(config);
   if (!stores.ok()) return fail(stores.error());
+  auto access_keys = load_access_keys(config.aws_credentials);
+  if (!access_keys.ok()) return fail(access_keys.error());
+  const std::size_t key_count = access_keys->size();
   const auto lock = lock_data(config);
   if (!lock.ok()) return fail(lock.error());
   auto listener = http::bind_tcp(config.listen_host, config.listen_port);
@@ -287,7 +294,7 @@ int run_serve(const ServeConfig& config) {
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   if (const Status dropped = drop_privileges(config); !dropped.ok()) return fail(dropped.error());
 
-  Daemon daemon(config, *data, std::move(*spawner), std::move(*stores), std::move(runtimes));
+  Daemon daemon(config, *data, std::move(*spawner), std::move(*stores), std::move(runtimes), std::move(*access_keys));
   if (const Status opened = daemon.open(std::move(*listener)); !opened.ok()) {
     const int failed = fail(opened.error());
     // Environments cannot exist yet, and half-open members have nothing to lose.
@@ -295,6 +302,12 @@ int run_serve(const ServeConfig& config) {
   }
   std::fprintf(stderr, "thaw %s serves %zu function%s on http://%s:%u (data in %s)\n", THAW_VERSION, daemon.functions(),
                daemon.functions() == 1 ? "" : "s", config.listen_host.c_str(), daemon.port(), config.data.c_str());
+  if (key_count == 0) {
+    std::fprintf(stderr, "the API takes unsigned calls from this machine alone (aws_credentials names access keys)\n");
+  } else {
+    std::fprintf(stderr, "the API takes calls over TCP that are signed with one of %zu access key%s\n", key_count,
+                 key_count == 1 ? "" : "s");
+  }
   int signal = 0;
   ::sigwait(&signals, &signal);
   log::info("stopping signal={}", signal);

@@ -14,6 +14,7 @@
 #include "gateway/function_request.h"
 #include "gateway/models_api.h"
 #include "gateway/route.h"
+#include "gateway/sigv4.h"
 #include "gateway/upload.h"
 #include "http/off_loop.h"
 
@@ -27,6 +28,7 @@ constexpr std::size_t kTailBytesMax = 8 << 20;
 constexpr std::size_t kTailBytesDefault = 64 << 10;
 constexpr unsigned kFollowersMax = 64;
 constexpr std::chrono::milliseconds kFollowEvery{200};
+constexpr std::string_view kService = "lambda";  // that signatures are for
 constexpr std::string_view kFunctions = "/2015-03-31/functions";
 constexpr std::string_view kStreamFunctions = "/2021-11-15/functions/";
 constexpr std::string_view kStreamInvocations = "/response-streaming-invocations";
@@ -65,12 +67,22 @@ ControlApi::~ControlApi() { workers_.join(); }
 
 http::Task<> ControlApi::handle(http::Exchange& exchange, std::string_view target) {
   exchange.set_answer_fields("x-amzn-RequestId: " + random_uuid() + "\r\n");
-  Status done = check_control_caller(exchange.peer(), exchange.request());
+  Status done = co_await admit(exchange);
   if (done.ok()) done = co_await dispatch(exchange, target);
   if (!done.ok() && !exchange.responded() && !exchange.client_gone()) {
     if (http_status(done.error().kind) >= 500) log::error("control_request_failed error={}", done.error().message);
     co_await answer_control_error(exchange, done.error());
   }
+}
+
+// The Unix socket's file mode decides there. A signature names the host, so that no web page and no other machine's
+// name for this one matters to it.
+http::Task<Status> ControlApi::admit(http::Exchange& exchange) {
+  if (options_.access_keys.empty() || exchange.peer().unix_socket)
+    co_return check_control_caller(exchange.peer(), exchange.request());
+  const auto verified = co_await verify(exchange, options_.access_keys, kService);
+  if (!verified.ok()) co_return verified.error();
+  co_return Status();
 }
 
 http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_view target) {

@@ -15,13 +15,15 @@
 //   POST   /2015-03-31/functions/NAME/invocations        Invoke, of event functions
 //   GET    /2016-08-19/account-settings/                 GetAccountSettings
 //   GET    /thaw/v1/functions/NAME/package?Qualifier=    its zip, which GetFunction's Location names
+//   POST   /2021-11-15/functions/NAME/response-streaming-invocations
 //   GET    /thaw/v1/functions/NAME/logs?follow=1&bytes=N
 //   GET    /thaw/v1/models, /thaw/v1/objects             see models_api.h
 //   …      /DATE/functions/NAME/url, …                   see settings_api.h
 //   GET    /thaw/v1/status
 //
 // Who may call: anyone on the Unix socket (its file mode decides); over TCP only from loopback, with a Host that names
-// loopback and nothing that a browser adds for a page, so that no web page can deploy code.
+// loopback and nothing that a browser adds for a page, so that no web page can deploy code. Where access keys are
+// configured, over TCP whoever signs with one of them (sigv4.h), from anywhere.
 #pragma once
 
 #include <atomic>
@@ -34,6 +36,7 @@
 #include "control/catalog.h"
 #include "events/event_invoker.h"
 #include "gateway/code_intake.h"
+#include "gateway/access_keys.h"
 #include "gateway/control_request.h"
 #include "gateway/layers_api.h"
 #include "gateway/settings_api.h"
@@ -53,6 +56,8 @@ struct GatewayOptions {
   std::uint64_t upload_bytes_max = 4ULL << 30;  // of a package
   std::uint64_t memory_bytes_max = 0;           // that the pool admits, for status
   std::chrono::steady_clock::time_point started_at{};
+  AccessKeys
+      access_keys;  // that requests over TCP to the control API are signed with; empty: see check_control_caller()
 };
 
 // Refuses callers over TCP that are not local programs. Errors: forbidden, saying what to do.
@@ -73,6 +78,7 @@ class ControlApi {
   void use_buckets(OpenBucket open) { code_.use_buckets(std::move(open)); }
 
  private:
+  http::Task<Status> admit(http::Exchange& exchange);
   http::Task<Status> dispatch(http::Exchange& exchange, std::string_view target);
   // Of Thaw's own paths: segment, encoded, and what is behind it.
   http::Task<Status> dispatch_own(http::Exchange& exchange, std::string_view segment, std::string_view rest,

@@ -198,17 +198,26 @@ std::size_t Exchange::write_now(asio::const_buffer buffer) {
   return connection_.socket_.write_some(buffer, ignored);
 }
 
+void Exchange::restore_body(std::string body) {
+  restored_body_ = std::move(body);
+  restored_waits_ = !restored_body_.empty();
+  body_bytes_ = 0;
+  body_bytes_max_ = UINT64_MAX;
+}
+
+Result<std::string_view> Exchange::count_body(std::string_view piece) {
+  body_bytes_ += piece.size();
+  if (body_bytes_ <= body_bytes_max_) return piece;
+  close_ = true;
+  return Error{ErrorKind::too_large, "the request body is larger than " + std::to_string(body_bytes_max_) + " bytes"};
+}
+
 Result<std::string_view> Exchange::read_body_now() {
+  if (std::exchange(restored_waits_, false)) return count_body(restored_body_);
   std::string_view piece;
   switch (reader_.read_body(piece)) {
     case Progress::ready:
-      body_bytes_ += piece.size();
-      if (body_bytes_ > body_bytes_max_) {
-        close_ = true;
-        return Error{ErrorKind::too_large,
-                     "the request body is larger than " + std::to_string(body_bytes_max_) + " bytes"};
-      }
-      return piece;
+      return count_body(piece);
     case Progress::failed:
       close_ = true;
       return invalid_argument("the request body is not valid HTTP/1.1: " + reader_.error());

@@ -64,7 +64,7 @@ class Exchange {
   Task<Result<std::string_view>> read_body();
   // The next piece if it is here already: no waiting. Empty when nothing is.
   Result<std::string_view> read_body_now();
-  bool body_done() const { return reader_.done(); }
+  bool body_done() const { return reader_.done() && !restored_waits_; }
   // The fields behind a chunked body, at its end.
   const Fields& trailers() const { return reader_.trailers(); }
   Task<Result<std::string>> read_whole_body(std::size_t bytes_max);
@@ -73,6 +73,9 @@ class Exchange {
 
   // Fields, each "Name: value\r\n", of the response that this exchange gets by respond() or start_stream().
   void set_answer_fields(std::string fields) { answer_fields_ = std::move(fields); }
+  // Has a body that was read whole read again, in one piece; its bound is counted anew.
+  void restore_body(std::string body);
+
   // A whole response. Errors (here and below): the client is gone; the connection closes after the handler.
   Task<Status> respond(Response response);
   // A streamed response: chunked for HTTP/1.1, until the connection's end for HTTP/1.0.
@@ -115,10 +118,13 @@ class Exchange {
   explicit Exchange(Connection& connection, MessageReader<true>& reader);
 
   Task<Status> send_continue_if_asked();
+  Result<std::string_view> count_body(std::string_view piece);
 
   Connection& connection_;
   MessageReader<true>& reader_;
   std::function<void()> on_client_gone_;
+  std::string restored_body_;
+  bool restored_waits_ = false;  // it has not been read again
   std::uint64_t body_bytes_ = 0;
   std::uint64_t body_bytes_max_ = UINT64_MAX;
   bool responded_ = false;

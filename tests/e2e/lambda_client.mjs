@@ -6,7 +6,8 @@ const require = createRequire(new URL("../../tools/npm-test/package.json", impor
 const { LambdaClient, InvokeWithResponseStreamCommand } = require("@aws-sdk/client-lambda");
 
 const [endpoint, FunctionName, Payload] = process.argv.slice(2);
-const credentials = { accessKeyId: "any", secretAccessKey: "thing" };
+const { AWS_ACCESS_KEY_ID = "any", AWS_SECRET_ACCESS_KEY = "thing" } = process.env;
+const credentials = { accessKeyId: AWS_ACCESS_KEY_ID, secretAccessKey: AWS_SECRET_ACCESS_KEY };
 const client = new LambdaClient({ endpoint, region: "us-east-1", credentials, maxAttempts: 1 });
 const answer = await client.send(new InvokeWithResponseStreamCommand({ FunctionName, Payload, LogType: "Tail" }));
 let text = "";

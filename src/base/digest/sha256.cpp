@@ -1,5 +1,6 @@
 #include "base/digest/sha256.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
@@ -50,6 +51,10 @@ Sha256Digest hmac_sha256(std::string_view key, std::string_view message) {
       length != digest.size())
     std::abort();
   return digest;
+}
+
+bool equal_in_constant_time(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
 std::string hex(const Sha256Digest& digest) {

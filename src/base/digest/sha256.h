@@ -32,6 +32,9 @@ class Sha256 {
 Sha256Digest sha256(std::string_view bytes);
 Sha256Digest hmac_sha256(std::string_view key, std::string_view message);
 
+// Takes a time that depends on the lengths alone: for what must stay secret.
+bool equal_in_constant_time(std::string_view a, std::string_view b);
+
 // Lower-case.
 std::string hex(const Sha256Digest& digest);
 // Whether the text is a digest as hex() writes it.
