@@ -66,7 +66,7 @@ ControlApi::ControlApi(control::Catalog& catalog, control::ConcurrencyGate& gate
 ControlApi::~ControlApi() { workers_.join(); }
 
 http::Task<> ControlApi::handle(http::Exchange& exchange, std::string_view target) {
-  exchange.set_answer_fields("x-amzn-RequestId: " + random_uuid() + "\r\n");
+  exchange.set_own_fields("x-amzn-RequestId: " + random_uuid() + "\r\n");
   Status done = co_await admit(exchange);
   if (done.ok()) done = co_await dispatch(exchange, target);
   if (!done.ok() && !exchange.responded() && !exchange.client_gone()) {

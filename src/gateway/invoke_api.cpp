@@ -68,7 +68,7 @@ http::Task<Result<events::EventRequest>> ControlApi::read_invocation(http::Excha
   if (!log_tail.ok()) co_return log_tail.error();
   events::EventRequest request;
   request.request_id = random_uuid();
-  exchange.set_answer_fields("x-amzn-RequestId: " + request.request_id + "\r\n");
+  exchange.set_own_fields("x-amzn-RequestId: " + request.request_id + "\r\n");
   request.client_context = std::move(*context);
   request.trace_id = fields.find("x-amzn-trace-id");
   request.log_tail = *log_tail;

@@ -285,7 +285,7 @@ Task<Status> Exchange::respond(Response response) {
     scratch_.append("Content-Type: ").append(response.content_type);
     scratch_.append("\r\nContent-Length: ").append(std::to_string(response.body.size())).append("\r\n");
   }
-  scratch_.append(answer_fields_).append(response.extra_fields).append("\r\n");
+  scratch_.append(response.extra_fields).append("\r\n");
   responded_ = true;
   const bool with_body = !bodyless && request().method != "HEAD";
   const std::array<asio::const_buffer, 2> buffers = {
@@ -302,7 +302,7 @@ Task<Status> Exchange::start_stream(Response head) {
   begin_head(scratch_, head.status, {}, DateField::add);
   scratch_.append("Content-Type: ").append(head.content_type).append("\r\n");
   if (chunked_) scratch_.append("Transfer-Encoding: chunked\r\n");
-  scratch_.append(answer_fields_).append(head.extra_fields).append("\r\n");
+  scratch_.append(head.extra_fields).append("\r\n");
   responded_ = streaming_ = true;
   co_return co_await write_raw(asio::buffer(scratch_));
 }

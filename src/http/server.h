@@ -71,8 +71,6 @@ class Exchange {
   // Counts against the declared length at once: false when Content-Length alone breaks the bound.
   bool set_body_bytes_max(std::uint64_t bytes_max);
 
-  // Fields, each "Name: value\r\n", of the response that this exchange gets by respond() or start_stream().
-  void set_answer_fields(std::string fields) { answer_fields_ = std::move(fields); }
   // Has a body that was read whole read again, in one piece; its bound is counted anew.
   void restore_body(std::string body);
 
@@ -135,7 +133,6 @@ class Exchange {
   bool client_gone_ = false;
   TimePoint write_deadline_ = TimePoint::max();
   bool continue_sent_ = false;
-  std::string answer_fields_;
   std::string scratch_;
   std::string own_fields_;
 };
