@@ -46,6 +46,12 @@ struct ServeConfig {
   std::uint64_t log_file_max_mb = 4;
   std::uint64_t logs_max_mb = 1024;
   std::uint64_t snapshots_max_mb = 10240;
+  // The queue of events: its bounds, how many run at a time, and what the waits between tries are made of.
+  std::uint64_t events_max = 100000;
+  std::uint64_t events_max_mb = 1024;
+  std::uint32_t events_parallel_max = 64;
+  std::uint32_t events_retry_ms = 60000;
+  std::uint32_t events_backoff_ms = 1000;
   // Folders that file: addresses of models are read from, absolute; the first is what relative ones lie below. Empty:
   // DATA/objects.
   std::vector<std::string> models;

@@ -87,6 +87,11 @@ TEST_F(Config, EveryKeyIsTakenFromTheFile) {
   EXPECT_EQ(config->log_file_max_mb, 7u);
   EXPECT_EQ(config->logs_max_mb, 7u);
   EXPECT_EQ(config->snapshots_max_mb, 7u);
+  EXPECT_EQ(config->events_max, 7u);
+  EXPECT_EQ(config->events_max_mb, 7u);
+  EXPECT_EQ(config->events_parallel_max, 7u);
+  EXPECT_EQ(config->events_retry_ms, 7u);
+  EXPECT_EQ(config->events_backoff_ms, 7u);
   EXPECT_EQ(config->engines, "/x");
   EXPECT_EQ(config->spawner, "/x");
 }

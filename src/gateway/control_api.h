@@ -31,6 +31,7 @@
 
 #include "control/catalog.h"
 #include "events/event_invoker.h"
+#include "events/event_service.h"
 #include "gateway/control_request.h"
 #include "gateway/settings_api.h"
 #include "http/server.h"
@@ -64,6 +65,8 @@ class ControlApi {
   void set_port(std::uint16_t port) { port_ = port; }
   // Before the first request; it outlives this. Without it there are no paths of models.
   void use_models(ModelsApi& models) { models_ = &models; }
+  // The same; without it no events are queued.
+  void use_events(events::EventService& events) { events_ = &events; }
 
  private:
   http::Task<Status> dispatch(http::Exchange& exchange, std::string_view target);
@@ -81,7 +84,8 @@ class ControlApi {
 
   // Of invoke_api.cpp. What both invocations have in common: everything but the type, read and checked.
   http::Task<Result<events::EventRequest>> read_invocation(http::Exchange& exchange, const std::string& name,
-                                                           const std::string& qualifier);
+                                                           const std::string& qualifier,
+                                                           std::size_t payload_bytes_max = invoke::kPayloadBytesMax);
   http::Task<Status> invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
 
   // Of functions_api.cpp.
@@ -104,6 +108,9 @@ class ControlApi {
   // Of invoke_stream_api.cpp.
   http::Task<Status> invoke_streamed(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
 
+  // Of events_api.cpp.
+  http::Task<Status> accept_event(http::Exchange& exchange, events::EventRequest request, const std::string& qualifier);
+
   // Of versions_api.cpp. rest: the path behind the function's name.
   http::Task<Status> dispatch_versions(http::Exchange& exchange, const std::string& name, std::string_view rest,
                                        const Query& query);
@@ -120,10 +127,14 @@ class ControlApi {
   observe::FunctionLogs& logs_;
   const GatewayOptions& options_;
   ModelsApi* models_ = nullptr;
+  events::EventService* events_ = nullptr;
   std::atomic<std::uint16_t> port_{0};
   boost::asio::thread_pool workers_{2};
   SettingsApi settings_{catalog_, workers_, port_};
   std::atomic<unsigned> followers_{0};
 };
+
+// What status shows of the queue of events.
+boost::json::object events_view(const events::EventsView& view);
 
 }  // namespace thaw::gateway

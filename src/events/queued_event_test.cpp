@@ -1,0 +1,47 @@
+#include "events/queued_event.h"
+
+#include <gtest/gtest.h>
+
+namespace thaw::events {
+namespace {
+
+QueuedEvent sample() {
+  return {.function = "Greet",
+          .qualifier = "live",
+          .function_arn = "arn:aws:lambda:us-east-1:000000000000:function:Greet:live",
+          .client_context = R"({"client":"\"x\""})",
+          .trace_id = "Root=1-2",
+          .payload = "{\"a\":\n\"line\"}\n"};
+}
+
+TEST(QueuedEvent, ComesBackAsItWas) {
+  const auto decoded = decode_queued_event(encode_queued_event(sample()));
+  ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+  EXPECT_EQ(*decoded, sample());
+}
+
+TEST(QueuedEvent, TheLargestHasRoomInTheQueue) {
+  QueuedEvent event = sample();
+  event.payload.assign(kEventPayloadBytesMax, ' ');
+  event.client_context.assign(3583, '"');
+  event.trace_id.assign(4096, '\\');
+  const std::string stored = encode_queued_event(event);
+  EXPECT_LE(stored.size(), kEventPayloadBytesMax + kEventLineBytesMax);
+  EXPECT_TRUE(decode_queued_event(stored).ok());
+}
+
+TEST(QueuedEvent, DamageIsFound) {
+  const std::string stored = encode_queued_event(sample());
+  for (const std::string& damaged :
+       {std::string(), stored.substr(0, 20), stored.substr(0, stored.size() - 1), stored + "x",
+        std::string("{\"v\":2}\n"), std::string("[]\n"), std::string("\n"), std::string(100'000, '{')}) {
+    const auto decoded = decode_queued_event(damaged);
+    ASSERT_FALSE(decoded.ok()) << damaged.substr(0, 100);
+    EXPECT_EQ(decoded.error().kind, ErrorKind::corrupt);
+  }
+}
+
+TEST(QueuedEvent, ALaneIsTheNameWithoutRegardToCase) { EXPECT_EQ(lane_of("Greet-2"), "greet-2"); }
+
+}  // namespace
+}  // namespace thaw::events
