@@ -112,7 +112,7 @@ class Daemon {
       return found != nullptr && (record.version == model::kLatestVersion || found->revision_id == record.revision_id);
     });
     ASSIGN_OR_RETURN(auto queue, open_event_queue(config_, data_folder_));
-    events_.emplace(std::move(queue), *catalog_, *pool_, loops_, dispatcher_options(config_));
+    events_.emplace(std::move(queue), *catalog_, *pool_, loops_, dispatcher_options(config_, models_->stores()));
     gateway::GatewayOptions options;
     options.version = THAW_VERSION;
     options.listen_host =

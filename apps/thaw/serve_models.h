@@ -34,6 +34,7 @@ class ServeModels {
 
   store::ModelMemory& memory() { return *memory_; }
   gateway::ModelsApi& api() { return *api_; }
+  ModelStores& stores() { return *stores_; }
 
  private:
   explicit ServeModels(std::unique_ptr<ModelStores> stores) : stores_(std::move(stores)) {}

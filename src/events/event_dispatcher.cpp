@@ -6,6 +6,7 @@
 #include <random>
 
 #include "base/log.h"
+#include "http/off_loop.h"
 
 // g++ 12 sees Asio's coroutine frames allocated and freed through different inlined functions, and is wrong about it.
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
@@ -44,11 +45,29 @@ bool passes(const Error& error) {
   }
 }
 
+std::chrono::milliseconds age_of(const TakenEvent& taken) {
+  return std::chrono::milliseconds(std::max<std::int64_t>(0, now_ms() - taken.accepted_ms));
+}
+
+RetryRule rule_of(RetryRule rule, const model::EventInvokeConfig& config) {
+  if (config.maximum_retry_attempts) rule.retries_max = *config.maximum_retry_attempts;
+  if (config.maximum_event_age_s) rule.age_max = std::chrono::seconds(*config.maximum_event_age_s);
+  return rule;
+}
+
+Settlement retry(const TakenEvent& taken, const Verdict& verdict) {
+  return {.handle = taken.handle,
+          .kind = Settlement::Kind::retry,
+          .due_ms = now_ms() + verdict.wait.count(),
+          .attempts = verdict.attempts,
+          .failures = verdict.failures};
+}
+
 }  // namespace
 
 EventDispatcher::EventDispatcher(ports::EventQueue& queue, control::Catalog& catalog, EventInvoker& invoker,
                                  http::Loops& loops, DispatcherOptions options)
-    : queue_(queue), catalog_(catalog), invoker_(invoker), loops_(loops), options_(options) {}
+    : queue_(queue), catalog_(catalog), invoker_(invoker), loops_(loops), options_(std::move(options)) {}
 
 void EventDispatcher::start() {
   worker_ = std::thread([this] { work(); });
@@ -80,7 +99,12 @@ std::size_t EventDispatcher::running() const {
 }
 
 DispatcherTotals EventDispatcher::totals() const {
-  return {.succeeded = succeeded_, .retried = retried_, .failed = failed_, .dead = dead_, .again = again_};
+  return {.succeeded = succeeded_,
+          .retried = retried_,
+          .failed = failed_,
+          .dead = dead_,
+          .again = again_,
+          .delivered = delivered_};
 }
 
 void EventDispatcher::work() {
@@ -189,47 +213,91 @@ http::Task<> EventDispatcher::run(http::Loop& loop, TakenEvent taken) {
   auto event = decode_queued_event(taken.body);
   taken.body.clear();
   if (!event.ok()) co_return over(bury(taken, event.error().message));
+  if (event->kind == QueuedEvent::Kind::deliver) co_return co_await deliver(loop, std::move(taken), std::move(*event));
   EventRequest request;
   request.record = catalog_.find({event->function, event->qualifier}, draw());
-  if (request.record == nullptr) {
-    co_return over(bury(taken, "there is no function " + event->function_arn));
-  }
+  if (request.record == nullptr) co_return over(bury(taken, "there is no function " + event->function_arn));
+  const model::EventInvokeConfig config = config_of(*event);
+  if (age_of(taken) > rule_of(options_.rule, config).age_max) co_return over(settle(taken, *event, config, nullptr));
   request.request_id = taken.id;
   request.function_arn = event->function_arn;
   request.payload = event->payload;
   request.client_context = event->client_context;
   request.trace_id = event->trace_id;
   const EventResult result = co_await invoker_.run(loop, std::move(request));
-  over(settle(taken, *event, result));
+  over(settle(taken, *event, config, &result));
 }
 
-Settlement EventDispatcher::settle(const TakenEvent& taken, const QueuedEvent& event, const EventResult& result) {
-  if (!result.status.ok() && !passes(result.status.error())) return bury(taken, result.status.error().message);
-  const Outcome outcome = !result.status.ok()             ? Outcome::not_run
-                          : result.function_error.empty() ? Outcome::success
-                                                          : Outcome::function_error;
-  const std::chrono::milliseconds age(std::max<std::int64_t>(0, now_ms() - taken.accepted_ms));
-  const Verdict verdict = judge(options_.rule, outcome, taken.attempts, taken.failures, age);
-  switch (verdict.next) {
-    case Verdict::Next::succeeded:
-      ++succeeded_;
-      break;
-    case Verdict::Next::again:
-      ++retried_;
-      return {.handle = taken.handle,
-              .kind = Settlement::Kind::retry,
-              .due_ms = now_ms() + verdict.wait.count(),
-              .attempts = verdict.attempts,
-              .failures = verdict.failures};
-    case Verdict::Next::exhausted:
-    case Verdict::Next::too_old:
-      ++failed_;
-      log::warn("event_given_up function={} request_id={} attempts={} reason={}", event.function, taken.id,
-                verdict.attempts,
-                verdict.next == Verdict::Next::exhausted ? "retries_exhausted" : "event_age_exceeded");
-      break;
+http::Task<> EventDispatcher::deliver(http::Loop& loop, TakenEvent taken, QueuedEvent event) {
+  Delivery delivery;
+  auto destination = model::parse_destination(event.target);
+  if (!destination.ok()) co_return over(bury(taken, "the destination " + destination.error().message));
+  delivery.destination = std::move(*destination);
+  delivery.function = std::move(event.function);
+  delivery.id = taken.id;
+  delivery.record = std::move(event.payload);
+  const Status done = co_await http::off_loop(deliverers_, loop, [&] { return options_.deliver(delivery); });
+  if (done.ok()) {
+    ++delivered_;
+    co_return over({.handle = taken.handle});
   }
-  return {.handle = taken.handle};
+  const Verdict verdict = judge(options_.rule, Outcome::not_run, taken.attempts, taken.failures, age_of(taken));
+  if (verdict.next != Verdict::Next::again || !passes(done.error())) {
+    co_return over(bury(taken, "not delivered to " + event.target + ": " + done.error().message));
+  }
+  log::warn("event_record_not_delivered id={} target={} error=\"{}\"", taken.id, event.target, done.error().message);
+  over(retry(taken, verdict));
+}
+
+model::EventInvokeConfig EventDispatcher::config_of(const QueuedEvent& event) const {
+  const std::string_view qualifier = event.qualifier == model::kLatestVersion ? "" : std::string_view(event.qualifier);
+  const auto stored = catalog_.setting(event.function, control::SettingKind::event_invoke, qualifier);
+  if (stored == nullptr) return {};
+  auto config = model::event_invoke_from_json(*stored);
+  if (config.ok()) return *std::move(config);
+  log::error("event_invoke_config_unreadable function={} error=\"{}\"", event.function, config.error().message);
+  return {};
+}
+
+Settlement EventDispatcher::settle(const TakenEvent& taken, const QueuedEvent& event,
+                                   const model::EventInvokeConfig& config, const EventResult* result) {
+  if (result != nullptr && !result->status.ok() && !passes(result->status.error()))
+    return bury(taken, result->status.error().message);
+  Verdict verdict{.next = Verdict::Next::too_old, .attempts = taken.attempts};
+  if (result != nullptr) {
+    const Outcome outcome = !result->status.ok()             ? Outcome::not_run
+                            : result->function_error.empty() ? Outcome::success
+                                                             : Outcome::function_error;
+    verdict = judge(rule_of(options_.rule, config), outcome, taken.attempts, taken.failures, age_of(taken));
+  }
+  if (verdict.next == Verdict::Next::again) {
+    ++retried_;
+    return retry(taken, verdict);
+  }
+  return end({.event = event,
+              .request_id = taken.id,
+              .condition = verdict.next == Verdict::Next::succeeded   ? Condition::success
+                           : verdict.next == Verdict::Next::exhausted ? Condition::retries_exhausted
+                                                                      : Condition::event_age_exceeded,
+              .attempts = verdict.attempts,
+              .result = result},
+             taken.handle, config);
+}
+
+Settlement EventDispatcher::end(const Ending& ending, std::uint64_t handle, const model::EventInvokeConfig& config) {
+  if (ending.condition == Condition::success) {
+    ++succeeded_;
+  } else {
+    ++failed_;
+    log::warn("event_given_up function={} request_id={} attempts={} condition={}", ending.event.function,
+              ending.request_id, ending.attempts, to_string(ending.condition));
+  }
+  auto next = follow_ups(ending, config);
+  if (next.ok()) return {.handle = handle, .next = std::move(*next)};
+  ++dead_;
+  log::warn("event_dead request_id={} lane={} reason=\"{}\"", ending.request_id, lane_of(ending.event),
+            next.error().message);
+  return {.handle = handle, .kind = Settlement::Kind::bury, .reason = next.error().message};
 }
 
 Settlement EventDispatcher::bury(const TakenEvent& taken, std::string_view reason) {

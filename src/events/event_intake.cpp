@@ -12,7 +12,7 @@ ports::NewEvent new_event(std::string id, const QueuedEvent& event) {
       std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
           .count();
   return {.id = std::move(id),
-          .lane = lane_of(event.function),
+          .lane = lane_of(event),
           .body = encode_queued_event(event),
           .accepted_ms = now,
           .due_ms = now};

@@ -25,7 +25,7 @@ class EventService {
       : queue_(std::move(queue)),
         invoker_(pool),
         intake_(*queue_),
-        dispatcher_(*queue_, catalog, invoker_, loops, options) {}
+        dispatcher_(*queue_, catalog, invoker_, loops, std::move(options)) {}
 
   void start() { dispatcher_.start(); }
   // At the end of the daemon, in this order: nothing new is run; (what runs ends;) what is known is written.

@@ -11,6 +11,7 @@ QueuedEvent sample() {
           .function_arn = "arn:aws:lambda:us-east-1:000000000000:function:Greet:live",
           .client_context = R"({"client":"\"x\""})",
           .trace_id = "Root=1-2",
+          .chain = 3,
           .payload = "{\"a\":\n\"line\"}\n"};
 }
 
@@ -18,6 +19,12 @@ TEST(QueuedEvent, ComesBackAsItWas) {
   const auto decoded = decode_queued_event(encode_queued_event(sample()));
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_EQ(*decoded, sample());
+  QueuedEvent record = sample();
+  record.kind = QueuedEvent::Kind::deliver;
+  record.target = "https://example.com/\"";
+  const auto again = decode_queued_event(encode_queued_event(record));
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  EXPECT_EQ(*again, record);
 }
 
 TEST(QueuedEvent, TheLargestHasRoomInTheQueue) {
@@ -41,7 +48,15 @@ TEST(QueuedEvent, DamageIsFound) {
   }
 }
 
-TEST(QueuedEvent, ALaneIsTheNameWithoutRegardToCase) { EXPECT_EQ(lane_of("Greet-2"), "greet-2"); }
+TEST(QueuedEvent, ALaneIsTheNameWithoutRegardToCase) { EXPECT_EQ(lane_of({.function = "Greet-2"}), "greet-2"); }
+
+TEST(QueuedEvent, RecordsHaveALaneForEachTarget) {
+  const auto lane = [](const std::string& target) {
+    return lane_of({.kind = QueuedEvent::Kind::deliver, .function = "f", .target = target});
+  };
+  EXPECT_EQ(lane("s3://bucket"), "to s3://bucket");
+  EXPECT_EQ(lane("https://" + std::string(340, 'x')).size(), 128U);
+}
 
 }  // namespace
 }  // namespace thaw::events

@@ -36,7 +36,8 @@ http::Task<Status> ControlApi::accept_event(http::Exchange& exchange, events::Ev
 boost::json::object events_view(const events::EventsView& view) {
   boost::json::object body{{"Reachable", view.reachable},        {"Accepted", view.accepted},
                            {"Succeeded", view.totals.succeeded}, {"Retried", view.totals.retried},
-                           {"GivenUp", view.totals.failed},      {"RunAgain", view.totals.again}};
+                           {"GivenUp", view.totals.failed},      {"Delivered", view.totals.delivered},
+                           {"RunAgain", view.totals.again}};
   if (view.reachable) {
     body["Waiting"] = view.counts.events - std::min(view.counts.events, view.counts.taken);
     body["Running"] = view.counts.taken;

@@ -22,7 +22,7 @@ namespace thaw::ports {
 
 inline constexpr std::size_t kEventIdBytesMax = 128;
 inline constexpr std::size_t kEventLaneBytesMax = 128;
-inline constexpr std::size_t kEventBodyBytesMax = 2 << 20;
+inline constexpr std::size_t kEventBodyBytesMax = 9 << 20;
 inline constexpr std::size_t kEventReasonBytesMax = 256;
 
 // All times are milliseconds since 1970, by the machine's clock of day.
@@ -59,7 +59,7 @@ struct Take {
 // What became of a taken event.
 struct Settlement {
   enum class Kind : std::uint8_t {
-    done,    // it goes
+    done,    // it goes, and `next` are put in its place, whatever the queue's bounds; both happen or neither
     retry,   // it is given out again from due_ms on, with these attempts and failures
     extend,  // its lease ends at due_ms
     bury,    // it goes, and is kept among the dead with a reason
@@ -70,6 +70,7 @@ struct Settlement {
   std::uint32_t attempts = 0;
   std::uint32_t failures = 0;
   std::string reason = {};  // at most kEventReasonBytesMax are kept
+  std::vector<NewEvent> next = {};
 };
 
 struct QueueCounts {

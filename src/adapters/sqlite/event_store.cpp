@@ -65,6 +65,11 @@ Status check(const NewEvent& event) {
   return {};
 }
 
+Status check_all(std::span<const NewEvent> events) {
+  for (const NewEvent& event : events) RETURN_IF_ERROR(check(event));
+  return {};
+}
+
 // Threads: mutex_ guards the connection and everything else; it is held across writes, which is what the lock is for:
 // SQLite has one writer.
 class EventStore final : public ports::EventQueue {
@@ -92,11 +97,9 @@ class EventStore final : public ports::EventQueue {
   }
 
   Status put(std::span<const NewEvent> events) override {
+    RETURN_IF_ERROR(check_all(events));
     std::uint64_t bytes = 0;
-    for (const NewEvent& event : events) {
-      RETURN_IF_ERROR(check(event));
-      bytes += event.body.size();
-    }
+    for (const NewEvent& event : events) bytes += event.body.size();
     const std::lock_guard lock(mutex_);
     if (events_ + events.size() > limits_.events_max || bytes_ + bytes > limits_.bytes_max) {
       return Error{ErrorKind::overloaded, "the queue of events is full: " + std::to_string(limits_.events_max) +
@@ -104,23 +107,13 @@ class EventStore final : public ports::EventQueue {
                                               " MB are the most; retry later"};
     }
     ASSIGN_OR_RETURN(auto transaction, SqliteTransaction::begin(database_, Durability::full));
-    std::uint64_t put_events = 0;
-    std::uint64_t put_bytes = 0;
-    for (const NewEvent& event : events) {
-      RETURN_IF_ERROR(insert_.bind(1, event.id)
-                          .bind(2, event.lane)
-                          .bind(3, static_cast<std::int64_t>(event.body.size()))
-                          .bind(4, event.accepted_ms)
-                          .bind(5, event.due_ms)
-                          .run());
-      if (database_.changes() == 0) continue;  // it is there already
-      RETURN_IF_ERROR(insert_body_.bind_blob(1, event.body).run());
-      ++put_events;
-      put_bytes += event.body.size();
+    const Totals before{events_, bytes_, dead_, dead_bytes_};
+    Status done = insert(events);
+    if (done.ok()) done = transaction.commit();
+    if (!done.ok()) {
+      std::tie(events_, bytes_, dead_, dead_bytes_) = before;
+      return done;
     }
-    RETURN_IF_ERROR(transaction.commit());
-    events_ += put_events;
-    bytes_ += put_bytes;
     changed_ = true;
     changed_or_woken_.notify_all();
     return {};
@@ -152,20 +145,17 @@ class EventStore final : public ports::EventQueue {
   }
 
   Status settle(std::span<const Settlement> settlements) override {
+    for (const Settlement& settlement : settlements) RETURN_IF_ERROR(check_all(settlement.next));
     const std::lock_guard lock(mutex_);
-    // What has been done twice for the want of this record is what the port allows; buried events are to be found.
-    const bool buries = std::any_of(settlements.begin(), settlements.end(), [](const Settlement& settlement) {
-      return settlement.kind == Settlement::Kind::bury;
-    });
-    ASSIGN_OR_RETURN(auto transaction,
-                     SqliteTransaction::begin(database_, buries ? Durability::full : Durability::relaxed));
+    // An event that comes back for the want of this record is done twice, which the port allows.
+    ASSIGN_OR_RETURN(auto transaction, SqliteTransaction::begin(database_, Durability::relaxed));
     const Totals before{events_, bytes_, dead_, dead_bytes_};
     Status done;
     for (const Settlement& settlement : settlements) {
       done = settle_one(settlement);
       if (!done.ok()) break;
     }
-    if (done.ok() && buries) done = trim_dead();
+    if (done.ok()) done = trim_dead();
     if (done.ok()) done = transaction.commit();
     if (!done.ok()) {
       std::tie(events_, bytes_, dead_, dead_bytes_) = before;
@@ -334,6 +324,22 @@ class EventStore final : public ports::EventQueue {
     return event;
   }
 
+  Status insert(std::span<const NewEvent> events) {
+    for (const NewEvent& event : events) {
+      RETURN_IF_ERROR(insert_.bind(1, event.id)
+                          .bind(2, event.lane)
+                          .bind(3, static_cast<std::int64_t>(event.body.size()))
+                          .bind(4, event.accepted_ms)
+                          .bind(5, event.due_ms)
+                          .run());
+      if (database_.changes() == 0) continue;  // it is there already
+      RETURN_IF_ERROR(insert_body_.bind_blob(1, event.body).run());
+      ++events_;
+      bytes_ += event.body.size();
+    }
+    return {};
+  }
+
   Status settle_one(const Settlement& settlement) {
     const auto lease = leases_.find(settlement.handle);
     if (lease == leases_.end()) return {};
@@ -359,7 +365,8 @@ class EventStore final : public ports::EventQueue {
       case Settlement::Kind::done:
         break;
     }
-    return erase(seq);
+    RETURN_IF_ERROR(erase(seq));
+    return insert(settlement.next);
   }
 
   void forget(std::uint64_t handle) {
