@@ -60,6 +60,14 @@ constexpr ConfigKey kKeys[] = {
      "File of access keys, like ~/.aws/credentials: whoever calls the API over TCP must sign with one of them, and may "
      "come "
      "from anywhere"},
+    {"events_max", ValueType::count, "100000", "", 1, 100000000, "Asynchronous invocations that may wait in the queue"},
+    {"events_max_mb", ValueType::count, "1024", "MB", 4, 1 << 20, "Payloads that may wait in the queue"},
+    {"events_parallel_max", ValueType::count, "64", "", 1, 10000,
+     "Asynchronous invocations that run at a time; a quarter of them, but one at least, of one function"},
+    {"events_retry_ms", ValueType::count, "60000", "ms", 1, 3600000,
+     "Before an event that its function failed is tried again; twice as long before the second time"},
+    {"events_backoff_ms", ValueType::count, "1000", "ms", 1, 300000,
+     "Before an event that could not be run is tried again; doubled each time, up to 300 times as long"},
     {"models", ValueType::text, "DATA/objects", "", 0, 0,
      "Folders that models at file: addresses may lie in, with ':' between them; the first is what file:NAME means"},
     {"engines", ValueType::text, "found beside the executable", "", 0, 0, "Folder that holds the engine thaw-onnx"},
@@ -397,6 +405,11 @@ Result<ServeConfig> load_config(const ConfigSources& sources) {
   set_count("log_file_max_mb", config.log_file_max_mb);
   set_count("logs_max_mb", config.logs_max_mb);
   set_count("snapshots_max_mb", config.snapshots_max_mb);
+  set_count("events_max", config.events_max);
+  set_count("events_max_mb", config.events_max_mb);
+  set_count("events_parallel_max", config.events_parallel_max);
+  set_count("events_retry_ms", config.events_retry_ms);
+  set_count("events_backoff_ms", config.events_backoff_ms);
   if (const Given* value = given("log_level")) {
     const std::vector<std::string> levels = {"debug", "info", "warn", "error"};
     if (std::find(levels.begin(), levels.end(), value->text) == levels.end()) {

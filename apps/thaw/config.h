@@ -53,6 +53,12 @@ struct ServeConfig {
   // The file of the access keys that the control API's requests over TCP are signed with, absolute; empty: unsigned
   // ones from loopback alone.
   std::string aws_credentials;
+  // The queue of events: its bounds, how many run at a time, and what the waits between tries are made of.
+  std::uint64_t events_max = 100000;
+  std::uint64_t events_max_mb = 1024;
+  std::uint32_t events_parallel_max = 64;
+  std::uint32_t events_retry_ms = 60000;
+  std::uint32_t events_backoff_ms = 1000;
   // Folders that file: addresses of models are read from, absolute; the first is what relative ones lie below. Empty:
   // DATA/objects.
   std::vector<std::string> models;

@@ -93,6 +93,11 @@ TEST_F(Config, EveryKeyIsTakenFromTheFile) {
   EXPECT_EQ(config->place.region, "eu-west-1");
   EXPECT_EQ(config->place.account, "123456789012");
   EXPECT_EQ(config->aws_credentials, "/x");
+  EXPECT_EQ(config->events_max, 7u);
+  EXPECT_EQ(config->events_max_mb, 7u);
+  EXPECT_EQ(config->events_parallel_max, 7u);
+  EXPECT_EQ(config->events_retry_ms, 7u);
+  EXPECT_EQ(config->events_backoff_ms, 7u);
   EXPECT_EQ(config->engines, "/x");
   EXPECT_EQ(config->spawner, "/x");
 }

@@ -314,6 +314,16 @@ std::string snapshots_text(const json::object& snapshots) {
   return text;
 }
 
+// "12 wait, 3 run, 1 dead".
+std::string events_text(const json::object& events) {
+  if (events.empty()) return "";
+  if (!events.contains("Waiting")) return "the queue cannot be reached";
+  std::string text = std::to_string(count_field(events, "Waiting")) + " wait, " +
+                     std::to_string(count_field(events, "Running")) + " run";
+  if (const auto dead = count_field(events, "Dead"); dead > 0) text += ", " + std::to_string(dead) + " dead";
+  return text;
+}
+
 Status status(Session& session) {
   ASSIGN_OR_RETURN(const json::object answer, get_object(session.client, "/thaw/v1/status"));
   if (session.json()) {
@@ -334,6 +344,7 @@ Status status(Session& session) {
                                      std::to_string(count_field(environments, "Idle")) + " idle, " +
                                      std::to_string(count_field(environments, "Frozen")) + " frozen"},
                 {"waiting", count("Queued") + " invocations"},
+                {"events", events_text(object_field(answer, "Events"))},
                 {"memory", count("MemoryAdmittedMb") + " of " + count("MemoryMaxMb") + " MB given to environments, " +
                                count("ServerMemoryMb") + " MB used by the daemon"},
                 {"snapshots", snapshots_text(object_field(answer, "Snapshots"))}});

@@ -13,12 +13,14 @@
 #include "base/sys.h"
 #include "control/catalog.h"
 #include "control/model_resolver.h"
+#include "events/event_service.h"
 #include "gateway/gateway.h"
 #include "http/server.h"
 #include "model/manifest.h"
 #include "observe/function_log.h"
 #include "pool/pool.h"
 #include "sandbox/spawner_client.h"
+#include "serve_events.h"
 #include "serve_keys.h"
 #include "serve_models.h"
 #include "serve_privileges.h"
@@ -111,6 +113,10 @@ class Daemon {
       // A request that was on its way while its function was deployed anew is served by the revision that it found.
       return found != nullptr && (record.version == model::kLatestVersion || found->revision_id == record.revision_id);
     });
+    gate_.emplace(*catalog_, config_.concurrent_executions_max);
+    ASSIGN_OR_RETURN(auto queue, open_event_queue(config_, data_folder_));
+    events_.emplace(std::move(queue), *catalog_, *gate_, *pool_, loops_,
+                    dispatcher_options(config_, models_->stores()));
     gateway::GatewayOptions options;
     options.version = THAW_VERSION;
     options.listen_host =
@@ -121,12 +127,12 @@ class Daemon {
     options.memory_bytes_max = pool_limits.memory_bytes_max;
     options.access_keys = std::move(access_keys_);
     options.started_at = std::chrono::steady_clock::now();
-    gate_.emplace(*catalog_, config_.concurrent_executions_max);
     gateway_.emplace(*catalog_, *gate_, *pool_, *logs_, options);
     gateway_->use_models(models_->api());
     gateway_->use_buckets([this](const std::string& bucket, const std::string& version) {
       return models_->open_bucket(bucket, version);
     });
+    gateway_->use_events(*events_);
     http::ServerLimits limits;
     limits.header_bytes_max = std::size_t{config_.header_max_kb} << 10;
     limits.connections_max = config_.connections_max;
@@ -135,6 +141,7 @@ class Daemon {
     RETURN_IF_ERROR(server_->listen_unix(data_folder_ + "/control.sock", 0660));
     ASSIGN_OR_RETURN(port_, server_->listen_on(std::move(listener)));
     gateway_->set_port(port_);
+    events_->start();
     return {};
   }
 
@@ -206,13 +213,15 @@ class Daemon {
   int close() {
     const sigset_t signals = stop_signals();
     server_->stop_accepting();
+    events_->stop_taking();
     const auto began = std::chrono::steady_clock::now();
     // Without the spawner there is no function either: every request has its answer, which only must be sent.
     const auto wait_max = [&] {
       const std::chrono::seconds drain(config_.drain_s);
       return spawner_lost_ ? std::min(drain, kAnswersAfterLossMax) : drain;
     };
-    while (server_->connections() > 0 && std::chrono::steady_clock::now() < began + wait_max()) {
+    const auto busy = [&] { return server_->connections() > 0 || (events_->running() > 0 && !spawner_lost_); };
+    while (busy() && std::chrono::steady_clock::now() < began + wait_max()) {
       const timespec pause{0, 10'000'000};
       if (::sigtimedwait(&signals, nullptr, &pause) > 0) break;
     }
@@ -225,6 +234,7 @@ class Daemon {
     model_budget_.leave();
     logs_->flush();
     loops_.stop();
+    events_->stop();
     log::info("stopped connections_cut={} environments_ended={}", cut, ended);
     return spawner_lost_ || !cleared.ok() ? 1 : 0;
   }
@@ -247,6 +257,7 @@ class Daemon {
   http::Loops loops_;
   sandbox::SpawnerClient spawner_;
   std::optional<pool::Pool> pool_;
+  std::optional<events::EventService> events_;
   std::optional<gateway::Gateway> gateway_;
   std::optional<http::Server> server_;
 };

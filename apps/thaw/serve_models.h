@@ -36,6 +36,7 @@ class ServeModels {
   gateway::ModelsApi& api() { return *api_; }
   // Where functions' packages may lie. As gateway::OpenBucket.
   Result<std::shared_ptr<ports::ObjectStore>> open_bucket(const std::string& bucket, const std::string& version);
+  ModelStores& stores() { return *stores_; }
 
  private:
   explicit ServeModels(std::unique_ptr<ModelStores> stores) : stores_(std::move(stores)) {}

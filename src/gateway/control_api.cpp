@@ -5,8 +5,8 @@
 
 #include "base/log.h"
 #include "base/sys.h"
-#include "control/function_settings.h"
 #include "base/uuid.h"
+#include "control/function_settings.h"
 #include "gateway/answers.h"
 #include "gateway/control_request.h"
 #include "gateway/function_json.h"
@@ -325,6 +325,8 @@ http::Task<Status> ControlApi::follow_log(http::Exchange& exchange, const std::s
 
 http::Task<Status> ControlApi::status(http::Exchange& exchange) {
   const pool::PoolView view = pool_.view();
+  events::EventsView events;
+  if (events_ != nullptr) events = co_await http::off_loop(workers_, exchange.loop(), [&] { return events_->view(); });
   const auto uptime =
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - options_.started_at);
   const boost::json::object body{
@@ -337,6 +339,7 @@ http::Task<Status> ControlApi::status(http::Exchange& exchange) {
        boost::json::object{
            {"Starting", view.starting}, {"Idle", view.idle}, {"Busy", view.busy}, {"Frozen", view.frozen}}},
       {"Queued", view.queued},
+      {"Events", events_view(events)},
       {"MemoryAdmittedMb", view.memory_admitted_bytes >> 20},
       {"MemoryMaxMb", options_.memory_bytes_max >> 20},
       {"ServerMemoryMb", own_memory_mb()},

@@ -35,8 +35,9 @@
 
 #include "control/catalog.h"
 #include "events/event_invoker.h"
-#include "gateway/code_intake.h"
+#include "events/event_service.h"
 #include "gateway/access_keys.h"
+#include "gateway/code_intake.h"
 #include "gateway/control_request.h"
 #include "gateway/layers_api.h"
 #include "gateway/settings_api.h"
@@ -76,6 +77,8 @@ class ControlApi {
   void use_models(ModelsApi& models) { models_ = &models; }
   // Before the first request. Without it packages come with their requests alone.
   void use_buckets(OpenBucket open) { code_.use_buckets(std::move(open)); }
+  // The same; without it no events are queued.
+  void use_events(events::EventService& events) { events_ = &events; }
 
  private:
   http::Task<Status> admit(http::Exchange& exchange);
@@ -102,7 +105,8 @@ class ControlApi {
 
   // Of invoke_api.cpp. What both invocations have in common: everything but the type, read and checked.
   http::Task<Result<events::EventRequest>> read_invocation(http::Exchange& exchange, const std::string& name,
-                                                           const std::string& qualifier);
+                                                           const std::string& qualifier,
+                                                           std::size_t payload_bytes_max = invoke::kPayloadBytesMax);
   http::Task<Status> invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
 
   // Of functions_api.cpp.
@@ -117,6 +121,9 @@ class ControlApi {
 
   // Of invoke_stream_api.cpp.
   http::Task<Status> invoke_streamed(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
+
+  // Of events_api.cpp.
+  http::Task<Status> accept_event(http::Exchange& exchange, events::EventRequest request, const std::string& qualifier);
 
   // Of versions_api.cpp. rest: the path behind the function's name.
   http::Task<Status> dispatch_versions(http::Exchange& exchange, const std::string& name, std::string_view rest,
@@ -135,6 +142,7 @@ class ControlApi {
   observe::FunctionLogs& logs_;
   const GatewayOptions& options_;
   ModelsApi* models_ = nullptr;
+  events::EventService* events_ = nullptr;
   std::atomic<std::uint16_t> port_{0};
   boost::asio::thread_pool workers_{2};
   SettingsApi settings_{catalog_, gate_, workers_, port_};
@@ -142,5 +150,8 @@ class ControlApi {
   CodeIntake code_{workers_};
   LayersApi layers_{catalog_, workers_, code_, options_.listen_host, port_};
 };
+
+// What status shows of the queue of events.
+boost::json::object events_view(const events::EventsView& view);
 
 }  // namespace thaw::gateway

@@ -38,6 +38,7 @@ class Gateway {
   void set_port(std::uint16_t port) { control_.set_port(port); }
   void use_models(ModelsApi& models) { control_.use_models(models); }
   void use_buckets(OpenBucket open) { control_.use_buckets(std::move(open)); }
+  void use_events(events::EventService& events) { control_.use_events(events); }
 
  private:
   http::Task<> redirect(http::Exchange& exchange, const Route& route);

@@ -1,4 +1,4 @@
-// Lambda's Invoke ("Invoke", AWS Lambda API Reference) for event functions: InvocationType RequestResponse and DryRun.
+// Lambda's Invoke ("Invoke", AWS Lambda API Reference) for event functions; events_api.cpp has InvocationType Event.
 
 #include <boost/json.hpp>
 
@@ -60,7 +60,8 @@ Result<std::string> client_context(std::string_view encoded) {
 }  // namespace
 
 http::Task<Result<events::EventRequest>> ControlApi::read_invocation(http::Exchange& exchange, const std::string& name,
-                                                                     const std::string& qualifier) {
+                                                                     const std::string& qualifier,
+                                                                     std::size_t payload_bytes_max) {
   const http::Fields& fields = exchange.request().fields;
   auto context = client_context(fields.find("x-amz-client-context"));
   if (!context.ok()) co_return context.error();
@@ -81,10 +82,10 @@ http::Task<Result<events::EventRequest>> ControlApi::read_invocation(http::Excha
                                "/, and takes no events");
   }
   request.function_arn = function_arn(request.record->config.name, qualifier);
-  auto body = co_await exchange.read_whole_body(invoke::kPayloadBytesMax);
+  auto body = co_await exchange.read_whole_body(payload_bytes_max);
   if (!body.ok() && body.error().kind == ErrorKind::too_large) {
-    co_return Error{ErrorKind::too_large, "the payload is larger than " + std::to_string(invoke::kPayloadBytesMax) +
-                                              " bytes, the limit of a synchronous invocation"};
+    co_return Error{ErrorKind::too_large, "the payload is larger than " + std::to_string(payload_bytes_max) +
+                                              " bytes, the limit of this invocation type"};
   }
   if (!body.ok()) co_return body.error();
   if (body->empty()) *body = "{}";
@@ -95,14 +96,15 @@ http::Task<Result<events::EventRequest>> ControlApi::read_invocation(http::Excha
 
 http::Task<Status> ControlApi::invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier) {
   const std::string type(exchange.request().fields.find("x-amz-invocation-type"));
-  if (!type.empty() && type != "RequestResponse" && type != "DryRun") {
-    const bool event = type == "Event";
-    co_return invalid_argument(event ? "X-Amz-Invocation-Type Event is not supported: events are not queued"
-                                     : "X-Amz-Invocation-Type must be RequestResponse or DryRun");
+  const bool event = type == "Event";
+  if (!type.empty() && type != "RequestResponse" && type != "DryRun" && !event) {
+    co_return invalid_argument("X-Amz-Invocation-Type must be RequestResponse, Event or DryRun");
   }
-  auto request = co_await read_invocation(exchange, name, qualifier);
+  auto request = co_await read_invocation(exchange, name, qualifier,
+                                          event ? events::kEventPayloadBytesMax : invoke::kPayloadBytesMax);
   if (!request.ok()) co_return request.error();
   if (type == "DryRun") co_return co_await exchange.respond({.status = 204});
+  if (event) co_return co_await accept_event(exchange, std::move(*request), qualifier);
   const bool log_tail = request->log_tail;
   const events::EventResult result = co_await invoker_.run(exchange.loop(), std::move(*request));
   if (!result.status.ok()) co_return result.status;

@@ -108,14 +108,6 @@ json::object cors_json(const Cors& cors) {
   return object;
 }
 
-// Of arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE, in which region and account may be empty.
-bool is_arn(std::string_view text) {
-  if (!text.starts_with("arn:aws") || !is_printable(text)) return false;
-  if (std::count(text.begin(), text.end(), ':') < 5) return false;
-  const std::size_t service = text.find(':', 4) + 1;
-  return text.find(':', service) != service && text.back() != ':';
-}
-
 Status read_destination(const json::object& destinations, std::string_view side, std::string& arn) {
   ObjectReader reader(destinations, "DestinationConfig");
   ASSIGN_OR_RETURN(const json::object* const object, reader.object(side));
@@ -124,8 +116,10 @@ Status read_destination(const json::object& destinations, std::string_view side,
   ASSIGN_OR_RETURN(const std::optional<std::string> given,
                    inner.text("Destination", {.bytes_max = kDestinationBytesMax}));
   RETURN_IF_ERROR(inner.finish());
-  if (given && !given->empty() && !is_arn(*given))
-    return invalid_argument(inner.named("Destination") + " must be an ARN, or empty");
+  if (given && !given->empty()) {
+    if (const auto parsed = parse_destination(*given); !parsed.ok())
+      return invalid_argument(inner.named("Destination") + " " + parsed.error().message);
+  }
   arn = given.value_or("");
   return {};
 }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/destination.h"
 
 namespace thaw::model {
 
@@ -28,7 +29,6 @@ inline constexpr std::size_t kCorsOriginBytesMax = 253;
 inline constexpr std::uint32_t kEventAgeSecondsMin = 60;
 inline constexpr std::uint32_t kEventAgeSecondsMax = 21600;
 inline constexpr std::uint32_t kRetryAttemptsMax = 2;
-inline constexpr std::size_t kDestinationBytesMax = 350;
 // Invocations at a time, of all functions together: Lambda's default, and what reservations must leave for the others
 // ("Lambda quotas", "Configuring reserved concurrency", AWS Lambda Developer Guide).
 inline constexpr std::uint32_t kConcurrentExecutionsDefault = 1000;
@@ -73,7 +73,7 @@ struct EventInvokeConfig {
   // What is not given is Lambda's default for the one who runs the events: 21,600 s, 2 retries.
   std::optional<std::uint32_t> maximum_event_age_s;
   std::optional<std::uint32_t> maximum_retry_attempts;
-  // ARNs of where records of invocations go; empty: nowhere.
+  // Where records of invocations go (destination.h); empty: nowhere.
   std::string on_success;
   std::string on_failure;
   std::int64_t last_modified_s = 0;  // seconds since 1970

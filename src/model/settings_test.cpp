@@ -85,7 +85,7 @@ TEST(FunctionUrlConfigTest, ADamagedOneIsSaidToBeSo) {
 TEST(EventInvokeConfigTest, EveryMemberIsReadAndComesBackAsStored) {
   EventInvokeConfig config;
   ASSERT_TRUE(apply(object(R"({"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0, "DestinationConfig": {
-      "OnSuccess": {"Destination": "arn:aws:sqs:us-east-1:000000000000:done"},
+      "OnSuccess": {"Destination": "arn:aws:s3:::done"},
       "OnFailure": {"Destination": "arn:aws:lambda:us-east-1:000000000000:function:other:live"}}})"),
                     config)
                   .ok());

@@ -201,12 +201,14 @@ def test_status(thaw, daemon):
               "Functions": 3, "Environments": {"Starting": 0, "Idle": 1, "Busy": 2, "Frozen": 4}, "Queued": 5,
               "MemoryAdmittedMb": 1024, "MemoryMaxMb": 8000, "ServerMemoryMb": 40,
               "Snapshots": {"Count": 3, "Bytes": 210400000, "BytesMax": 10737418240, "Pending": 1, "Making": 1,
-                            "RemovedForRoom": 0, "Restores": 8, "RestoresFailed": 2}}
+                            "RemovedForRoom": 0, "Restores": 8, "RestoresFailed": 2},
+              "Events": {"Reachable": True, "Waiting": 12, "Running": 3, "Dead": 1}}
     daemon.answer("GET", "/thaw/v1/status", 200, status)
     text = thaw("status").stdout
     assert "running  thaw 0.1.0 at 127.0.0.1:8080" in text
     assert "0 starting, 2 busy, 1 idle, 4 frozen" in text
     assert "1024 of 8000 MB" in text
+    assert "12 wait, 3 run, 1 dead\n" in text
     assert "3 in 210 MB of 11 GB on disk, 1 version pending, 2 of 10 restores failed\n" in text
     assert json.loads(thaw("status", "--json").stdout) == status
 

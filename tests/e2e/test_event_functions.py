@@ -123,7 +123,6 @@ def test_bad_requests_are_refused_by_name(daemon):
         (invoke(daemon, "strict", Client_Context="{}"), 400, "InvalidRequestContentException"),
         (invoke(daemon, "strict", Client_Context="A" * 3584), 400, "InvalidParameterValueException"),
         (invoke(daemon, "strict", Invocation_Type="Maybe"), 400, "InvalidParameterValueException"),
-        (invoke(daemon, "strict", Invocation_Type="Event"), 400, "InvalidParameterValueException"),
         (invoke(daemon, "nobody"), 404, "ResourceNotFoundException"),
         (invoke(daemon, "strict:7"), 404, "ResourceNotFoundException"),
         (invoke(daemon, "strict", b'"' + b"x" * PAYLOAD_MAX + b'"'), 413, "RequestTooLargeException"),
@@ -295,8 +294,6 @@ def test_boto3_invokes_functions_versions_and_aliases(daemon, amazon):
         amazon.invoke(FunctionName="nobody")
     with pytest.raises(amazon.exceptions.RequestTooLargeException):
         amazon.invoke(FunctionName="boto", Payload=b'"' + b"x" * PAYLOAD_MAX + b'"')
-    with pytest.raises(amazon.exceptions.InvalidParameterValueException):
-        amazon.invoke(FunctionName="boto", InvocationType="Event")
 
 
 def test_the_aws_command_invokes_a_function(daemon, tmp_path):

@@ -131,7 +131,7 @@ def test_function_urls_are_refused_by_name(daemon, amazon):
 
 def test_an_event_invoke_config_is_put_changed_listed_and_deleted(daemon, amazon):
     published(daemon, amazon, "events-config")
-    queue = "arn:aws:sqs:us-east-1:000000000000:dead"
+    queue = "arn:aws:s3:::dead"
     put = amazon.put_function_event_invoke_config(
         FunctionName="events-config",
         MaximumRetryAttempts=0,
@@ -171,6 +171,7 @@ def test_event_invoke_configs_are_refused_by_name(daemon, amazon):
         ({"MaximumRetryAttempts": 3}, "from 0 to 2"),
         ({"MaximumEventAgeInSeconds": 59}, "from 60 to 21600"),
         ({"DestinationConfig": {"OnFailure": {"Destination": "there"}}}, "must be an ARN"),
+        ({"DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:us-east-1:0:dead"}}}, "must be an ARN of a f"),
     ]:
         answer = refused(put, FunctionName="no-events-config", **arguments)
         assert answer[:2] == (400, "InvalidParameterValueException") and words in answer[2], answer
