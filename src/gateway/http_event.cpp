@@ -6,6 +6,7 @@
 
 #include "base/base64.h"
 #include "model/function.h"
+#include "model/place.h"
 
 namespace thaw::gateway {
 namespace {
@@ -212,7 +213,7 @@ json::object context_v1(const HttpCall& call, std::string_view path, std::string
   identity["userAgent"] = utf8(call.head.fields.find("user-agent"));
   std::string whole_path = call.stage.empty() ? "" : "/" + std::string(call.stage);
   whole_path += path;
-  return {{"accountId", model::kAccount},
+  return {{"accountId", model::place().account},
           {"apiId", call.function_name},
           {"domainName", domain},
           {"domainPrefix", domain.substr(0, domain.find('.'))},

@@ -14,6 +14,7 @@
 #include "base/sys.h"
 #include "http/awaited.h"
 #include "invoke/exit.h"
+#include "model/place.h"
 #include "pool/function_pool.h"
 #include "pool/start_command.h"
 
@@ -155,7 +156,7 @@ void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<s
   if (started->listener.valid()) {
     invoke::RuntimeApiSetup setup;
     setup.header_bytes_max = pool_.limits_.header_bytes_max;
-    setup.function = {config().name, record_->version, config().handler, std::string(model::kAccount)};
+    setup.function = {config().name, record_->version, config().handler, model::place().account};
     if (use_ == Use::making && !environment->restored) setup.at_restore = invoke::AtRestore::park;
     auto opened = invoke::RuntimeApi::open(pool_.loops_, pool_.reaper_, std::move(started->listener), std::move(setup));
     if (opened.ok()) {

@@ -149,6 +149,7 @@ def test_what_was_changed_outlives_the_daemon(daemon):
     amazon.update_function_code(FunctionName="stays", ZipFile=package("kept"))
     before = amazon.get_function_configuration(FunctionName="stays")
     daemon.kill()
+    daemon.assert_nothing_left()
     daemon.start()
     amazon = client(daemon)
     after = amazon.get_function_configuration(FunctionName="stays")
@@ -444,6 +445,7 @@ def run(event, context):
     for name in ("first", "second"):
         amazon.delete_layer_version(LayerName=name, VersionNumber=1)
     daemon.kill()
+    daemon.assert_nothing_left()
     daemon.start()
     amazon = client(daemon)
     assert ask(amazon, "layered") == [1, 1, 1, "a", True]
