@@ -1,3 +1,5 @@
+#include "control/layers.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -149,6 +149,7 @@ def test_what_was_changed_outlives_the_daemon(daemon):
     amazon.update_function_code(FunctionName="stays", ZipFile=package("kept"))
     before = amazon.get_function_configuration(FunctionName="stays")
     daemon.kill()
+    daemon.assert_nothing_left()
     daemon.start()
     amazon = client(daemon)
     after = amazon.get_function_configuration(FunctionName="stays")
@@ -444,6 +445,7 @@ def run(event, context):
     for name in ("first", "second"):
         amazon.delete_layer_version(LayerName=name, VersionNumber=1)
     daemon.kill()
+    daemon.assert_nothing_left()
     daemon.start()
     amazon = client(daemon)
     assert ask(amazon, "layered") == [1, 1, 1, "a", True]
@@ -480,3 +482,16 @@ def test_layers_count_towards_the_size_of_a_function(daemon):
     layer = amazon.publish_layer_version(LayerName="large", Content={"ZipFile": half})
     message = refused(create, amazon=amazon, name="too-large", Code={"ZipFile": half}, Layers=[layer["LayerVersionArn"]])[2]
     assert "Function code combined with layers exceeds the maximum allowed size of 262144000 bytes" in message
+
+
+def test_snap_start_makes_snapshots_of_published_versions(daemon):
+    amazon = client(daemon)
+    made = create(amazon, "snapped", SnapStart={"ApplyOn": "PublishedVersions"}, MemorySize=256, Publish=True)
+    amazon.get_waiter("published_version_active").wait(
+        FunctionName="snapped", Qualifier=made["Version"], WaiterConfig={"Delay": 1, "MaxAttempts": harness.HANG_S}
+    )
+    version = amazon.get_function_configuration(FunctionName="snapped", Qualifier="1")
+    assert version["SnapStart"] == {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"}
+    assert ask(amazon, "snapped", Qualifier="1")["says"] == "first"
+    latest = amazon.update_function_configuration(FunctionName="snapped", SnapStart={"ApplyOn": "None"})
+    assert latest["SnapStart"] == {"ApplyOn": "None", "OptimizationStatus": "Off"}
