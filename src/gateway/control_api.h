@@ -35,12 +35,13 @@
 
 #include "control/catalog.h"
 #include "events/event_invoker.h"
-#include "gateway/code_intake.h"
 #include "gateway/access_keys.h"
+#include "gateway/code_intake.h"
 #include "gateway/control_request.h"
 #include "gateway/layers_api.h"
 #include "gateway/settings_api.h"
 #include "http/server.h"
+#include "model/tags.h"
 #include "observe/function_log.h"
 #include "pool/pool.h"
 
@@ -113,7 +114,12 @@ class ControlApi {
   http::Task<Status> update_code(http::Exchange& exchange, const std::string& name);
   http::Task<Status> update_configuration(http::Exchange& exchange, const std::string& name);
   // The change itself, a version of it where that is asked for, and the answer.
-  http::Task<Status> finish_change(http::Exchange& exchange, const control::Catalog::Change& change, bool publish);
+  struct FinishOptions {
+    bool publish = false;
+    model::Tags tags;  // that the function gets
+  };
+  http::Task<Status> finish_change(http::Exchange& exchange, const control::Catalog::Change& change,
+                                   const FinishOptions& options);
 
   // Of invoke_stream_api.cpp.
   http::Task<Status> invoke_streamed(http::Exchange& exchange, const std::string& name, const std::string& qualifier);

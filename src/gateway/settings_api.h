@@ -6,6 +6,12 @@
 //   DELETE GET    /2019-09-25/functions/NAME/event-invoke-config/list?Marker=&MaxItems=
 //   PUT    /2017-10-31/functions/NAME/concurrency                    PutFunctionConcurrency; DELETE
 //   GET    /2019-09-30/functions/NAME/concurrency
+//   POST   /2017-03-31/tags/ARN                                      TagResource; DELETE ?tagKeys=, GET
+//   POST   /2015-03-31/functions/NAME/policy?Qualifier=              AddPermission; GET
+//   DELETE /2015-03-31/functions/NAME/policy/SID?Qualifier=
+//   GET    /2021-07-20/functions/NAME/runtime-management-config      PUT
+//   GET    /2024-08-31/functions/NAME/recursion-config               PUT
+//   GET    /2020-06-30/functions/NAME/code-signing-config            PUT, DELETE
 //
 // NAME is a name, a partial or a full ARN, with or without a qualifier.
 #pragma once
@@ -45,14 +51,21 @@ class SettingsApi {
     std::string_view method;
     std::string name;       // as the function is called
     std::string qualifier;  // as settings are kept: empty for $LATEST
+    std::string rest;       // the path's last part, where the resource has one of its own
   };
   using Handler = http::Task<Status> (SettingsApi::*)(const Call& call);
+  // Of paths PREFIX NAME SUFFIX; a suffix that ends with a slash is followed by one more part.
   struct Resource {
     std::string_view prefix;
     std::string_view suffix;
     Handler handler;
   };
-  static const Resource* find_resource(std::string_view path);
+  struct Match {
+    Handler handler = nullptr;
+    std::string_view name;
+    std::string_view rest;
+  };
+  static Match match(std::string_view path);
   // What a document becomes, off the loop; the qualifier is there while edit runs.
   http::Task<Status> edit(const Call& call, control::SettingKind kind, control::Catalog::EditSetting edit);
   http::Task<Status> remove(const Call& call, control::SettingKind kind);
@@ -80,6 +93,22 @@ class SettingsApi {
   // Of concurrency_api.cpp.
   http::Task<Status> put_concurrency(const Call& call);
   http::Task<Status> get_concurrency(const Call& call);
+
+  // Of tags_api.cpp.
+  http::Task<Status> tags(const Call& call);
+  http::Task<Status> add_tags(const Call& call);
+  http::Task<Status> remove_tags(const Call& call);
+
+  // Of policy_api.cpp.
+  http::Task<Status> policy(const Call& call);
+  http::Task<Status> add_permission(const Call& call);
+  http::Task<Status> remove_permission(const Call& call);
+
+  // Of fixed_settings_api.cpp. check: of a body that would set it.
+  http::Task<Status> fixed(const Call& call, Status (*check)(const boost::json::object&), boost::json::object answer);
+  http::Task<Status> runtime_management(const Call& call);
+  http::Task<Status> recursion(const Call& call);
+  http::Task<Status> code_signing(const Call& call);
 
   control::Catalog& catalog_;
   const control::ConcurrencyGate& gate_;

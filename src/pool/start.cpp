@@ -13,8 +13,8 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "http/awaited.h"
-#include "model/place.h"
 #include "invoke/exit.h"
+#include "model/place.h"
 #include "pool/function_pool.h"
 #include "pool/start_command.h"
 

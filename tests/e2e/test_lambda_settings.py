@@ -1,9 +1,11 @@
 """Settings of functions in Lambda's API, with boto3's client and the aws command as they are."""
 
 import concurrent.futures
+import io
 import json
 import os
 import subprocess
+import zipfile
 
 import boto3
 import botocore.config
@@ -276,6 +278,113 @@ def test_account_settings_are_this_daemons_own(serve):
     assert usage == {"TotalCodeSize": size, "FunctionCount": 2}
 
 
+# ---- Tags, permissions, and what has one value
+
+
+def test_tags_are_added_shown_and_taken_away(daemon, amazon):
+    published(daemon, amazon, "tagged")
+    assert amazon.list_tags(Resource=ARN + "tagged")["Tags"] == {}
+    assert "Tags" not in amazon.get_function(FunctionName="tagged")
+    amazon.tag_resource(Resource=ARN + "tagged", Tags={"team": "red", "größe": "7 m"})
+    amazon.tag_resource(Resource=ARN + "tagged", Tags={"team": "blue", "a": ""})
+    assert amazon.list_tags(Resource=ARN + "tagged")["Tags"] == {"team": "blue", "größe": "7 m", "a": ""}
+    amazon.untag_resource(Resource=ARN + "tagged", TagKeys=["größe", "a", "never"])
+    assert amazon.get_function(FunctionName="tagged")["Tags"] == {"team": "blue"}
+    for arguments, status, words in [
+        ({"Tags": {"aws:x": ""}}, 400, "reserved"),
+        ({"Tags": {"k": "v" * 257}}, 400, "at most 256"),
+        ({"Tags": {str(n): "" for n in range(50)}}, 400, "51 tags; at most 50"),
+        ({"Tags": {"k": "v"}, "Resource": ARN + "tagged:live"}, 400, "aliases and versions"),
+        ({"Tags": {"k": "v"}, "Resource": ARN + "nobody"}, 404, "nobody"),
+    ]:
+        answer = refused(amazon.tag_resource, **{"Resource": ARN + "tagged", **arguments})
+        assert answer[0] == status and words in answer[2], answer
+    assert amazon.list_tags(Resource=ARN + "tagged")["Tags"] == {"team": "blue"}
+
+
+def test_permissions_are_granted_shown_and_taken_back(daemon, amazon):
+    published(daemon, amazon, "permitted")
+    grant = {"Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com", "SourceArn": "arn:aws:s3:::b"}
+    assert refused(amazon.get_policy, FunctionName="permitted")[:2] == (404, "ResourceNotFoundException")
+    made = amazon.add_permission(FunctionName="permitted", StatementId="s3", **grant)
+    assert made["ResponseMetadata"]["HTTPStatusCode"] == 201
+    statement = json.loads(made["Statement"])
+    assert (statement["Sid"], statement["Resource"]) == ("s3", ARN + "permitted")
+    assert statement["Condition"] == {"ArnLike": {"AWS:SourceArn": "arn:aws:s3:::b"}}
+    got = amazon.get_policy(FunctionName="permitted")
+    assert json.loads(got["Policy"])["Statement"] == [statement]
+    amazon.add_permission(FunctionName="permitted", StatementId="all", RevisionId=got["RevisionId"], **grant)
+    stale = refused(
+        amazon.add_permission, FunctionName="permitted", StatementId="x", RevisionId=got["RevisionId"], **grant
+    )
+    assert stale[:2] == (412, "PreconditionFailedException")
+    again = refused(amazon.add_permission, FunctionName="permitted", StatementId="s3", **grant)
+    assert again[:2] == (409, "ResourceConflictException")
+    of_alias = amazon.add_permission(FunctionName="permitted", Qualifier="live", StatementId="s3", **grant)
+    assert json.loads(of_alias["Statement"])["Resource"] == ARN + "permitted:live"
+    amazon.remove_permission(FunctionName="permitted", StatementId="s3")
+    left = json.loads(amazon.get_policy(FunctionName="permitted")["Policy"])["Statement"]
+    assert [one["Sid"] for one in left] == ["all"]
+    assert refused(amazon.remove_permission, FunctionName="permitted", StatementId="s3")[0] == 404
+    amazon.remove_permission(FunctionName="permitted", StatementId="all")
+    assert refused(amazon.get_policy, FunctionName="permitted")[0] == 404
+    assert json.loads(amazon.get_policy(FunctionName="permitted:live")["Policy"])["Statement"][0]["Sid"] == "s3"
+    bad = refused(amazon.add_permission, FunctionName="permitted", StatementId="x", **{**grant, "Action": "s3:Get"})
+    assert bad[:2] == (400, "InvalidParameterValueException")
+
+
+def test_a_policy_has_a_bound(daemon, amazon):
+    daemon.deploy(EVENTS, "bound")
+    grant = {"Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com", "SourceArn": "arn:aws:s3:::" + "b" * 2000}
+    answers = []
+    while len(answers) < 20:
+        try:
+            amazon.add_permission(FunctionName="bound", StatementId=f"s{len(answers)}", **grant)
+            answers.append("made")
+        except amazon.exceptions.PolicyLengthExceededException:
+            break
+    assert 5 < len(answers) < 11
+
+
+def test_settings_with_one_value_refuse_the_others_by_name(daemon):
+    daemon.deploy(EVENTS, "fixed")
+
+    def ask(method, path, **body):
+        return daemon.request(method, path, json=body or None)
+
+    runtime = "/2021-07-20/functions/fixed/runtime-management-config"
+    expected = {"UpdateRuntimeOn": "Auto", "FunctionArn": ARN + "fixed:$LATEST"}
+    assert ask("GET", runtime).json() == ask("PUT", runtime, UpdateRuntimeOn="Auto").json() == expected
+    answer = ask("PUT", runtime, UpdateRuntimeOn="Manual", RuntimeVersionArn="arn:aws:lambda:us-east-1::runtime:x")
+    assert answer.status_code == 400 and "must be Auto" in answer.text
+    assert "Auto, Manual or FunctionUpdate" in ask("PUT", runtime, UpdateRuntimeOn="Never").text
+    recursion = "/2024-08-31/functions/fixed/recursion-config"
+    assert ask("GET", recursion).json() == ask("PUT", recursion, RecursiveLoop="Allow").json()
+    assert ask("PUT", recursion, RecursiveLoop="Terminate").status_code == 400
+    signing = "/2020-06-30/functions/fixed/code-signing-config"
+    answer = ask("PUT", signing, CodeSigningConfigArn="arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-1")
+    assert (answer.status_code, answer.headers["x-amzn-ErrorType"]) == (404, "CodeSigningConfigNotFoundException")
+    assert ask("DELETE", signing).status_code == 204
+    assert ask("GET", "/2021-07-20/functions/nobody/runtime-management-config").status_code == 404
+
+
+def test_a_function_can_be_made_with_tags(daemon, amazon):
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("app.py", "def handler(event, context):\n    return 1\n")
+    made = {
+        "FunctionName": "born-tagged",
+        "Runtime": "python3.11",
+        "Role": "arn:aws:iam::000000000000:role/any",
+        "Handler": "app.handler",
+        "Code": {"ZipFile": package.getvalue()},
+    }
+    assert refused(amazon.create_function, **made, Tags={"aws:no": ""})[0] == 400
+    amazon.create_function(**made, Tags={"team": "red"})
+    assert amazon.list_tags(Resource=ARN + "born-tagged")["Tags"] == {"team": "red"}
+    amazon.delete_function(FunctionName="born-tagged")
+
+
 def test_the_aws_command_and_a_restart_see_the_same_settings(serve):
     daemon = serve()
     daemon.deploy(EVENTS, "kept")
@@ -285,8 +394,14 @@ def test_the_aws_command_and_a_restart_see_the_same_settings(serve):
     assert put["MaximumRetryAttempts"] == 1
     words = ["--function-name", "kept", "--reserved-concurrent-executions", "0"]
     assert aws(daemon, "put-function-concurrency", *words) == {"ReservedConcurrentExecutions": 0}
+    aws(daemon, "tag-resource", "--resource", ARN + "kept", "--tags", "team=red")
+    words = ["--action", "lambda:InvokeFunction", "--principal", "*", "--statement-id", "all"]
+    aws(daemon, "add-permission", "--function-name", "kept", *words)
+    policy = aws(daemon, "get-policy", "--function-name", "kept")
     daemon.kill()
     daemon.start()
+    assert aws(daemon, "list-tags", "--resource", ARN + "kept") == {"Tags": {"team": "red"}}
+    assert aws(daemon, "get-policy", "--function-name", "kept") == policy
     again = client(daemon).get_function_url_config(FunctionName="kept")
     assert (again["AuthType"], again["CreationTime"]) == ("AWS_IAM", made["CreationTime"])
     assert aws(daemon, "get-function-event-invoke-config", "--function-name", "kept") == put
