@@ -135,6 +135,7 @@ class Daemon {
     RETURN_IF_ERROR(server_->listen_unix(data_folder_ + "/control.sock", 0660));
     ASSIGN_OR_RETURN(port_, server_->listen_on(std::move(listener)));
     gateway_->set_port(port_);
+    gateway_->start_provisioned();
     return {};
   }
 

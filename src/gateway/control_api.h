@@ -73,6 +73,8 @@ class ControlApi {
 
   http::Task<> handle(http::Exchange& exchange, std::string_view target);
   void set_port(std::uint16_t port) { port_ = port; }
+  // Starts the environments that are kept initialised; once, when all is ready for functions.
+  void start_provisioned() { provisioner_.follow(); }
   // Before the first request; it outlives this. Without it there are no paths of models.
   void use_models(ModelsApi& models) { models_ = &models; }
   // Before the first request. Without it packages come with their requests alone.
@@ -143,7 +145,8 @@ class ControlApi {
   ModelsApi* models_ = nullptr;
   std::atomic<std::uint16_t> port_{0};
   boost::asio::thread_pool workers_{2};
-  SettingsApi settings_{catalog_, gate_, workers_, port_};
+  Provisioner provisioner_{catalog_, pool_};
+  SettingsApi settings_{catalog_, gate_, provisioner_, workers_, port_};
   std::atomic<unsigned> followers_{0};
   CodeIntake code_{workers_};
   LayersApi layers_{catalog_, workers_, code_, options_.listen_host, port_};

@@ -30,6 +30,7 @@ SettingsApi::Match SettingsApi::match(std::string_view path) {
       Resource{"/2019-09-25/functions/", "/event-invoke-config/list", &SettingsApi::list_event_invokes},
       Resource{"/2017-10-31/functions/", "/concurrency", &SettingsApi::put_concurrency},
       Resource{"/2019-09-30/functions/", "/concurrency", &SettingsApi::get_concurrency},
+      Resource{"/2019-09-30/functions/", "/provisioned-concurrency", &SettingsApi::provisioned},
       Resource{"/2017-03-31/tags/", "", &SettingsApi::tags},
       Resource{"/2015-03-31/functions/", "/policy", &SettingsApi::policy},
       Resource{"/2015-03-31/functions/", "/policy/", &SettingsApi::remove_permission},

@@ -6,6 +6,7 @@
 //   DELETE GET    /2019-09-25/functions/NAME/event-invoke-config/list?Marker=&MaxItems=
 //   PUT    /2017-10-31/functions/NAME/concurrency                    PutFunctionConcurrency; DELETE
 //   GET    /2019-09-30/functions/NAME/concurrency
+//   PUT    /2019-09-30/functions/NAME/provisioned-concurrency?Qualifier=  GET, DELETE; GET ?List=ALL
 //   POST   /2017-03-31/tags/ARN                                      TagResource; DELETE ?tagKeys=, GET
 //   POST   /2015-03-31/functions/NAME/policy?Qualifier=              AddPermission; GET
 //   DELETE /2015-03-31/functions/NAME/policy/SID?Qualifier=
@@ -28,6 +29,7 @@
 #include "control/catalog.h"
 #include "control/concurrency.h"
 #include "gateway/control_request.h"
+#include "gateway/provisioner.h"
 #include "http/server.h"
 
 namespace thaw::gateway {
@@ -36,9 +38,9 @@ namespace thaw::gateway {
 class SettingsApi {
  public:
   // port: where functions answer; it is known only once the listener is open.
-  SettingsApi(control::Catalog& catalog, const control::ConcurrencyGate& gate, boost::asio::thread_pool& workers,
-              const std::atomic<std::uint16_t>& port)
-      : catalog_(catalog), gate_(gate), workers_(workers), port_(port) {}
+  SettingsApi(control::Catalog& catalog, const control::ConcurrencyGate& gate, Provisioner& provisioner,
+              boost::asio::thread_pool& workers, const std::atomic<std::uint16_t>& port)
+      : catalog_(catalog), gate_(gate), provisioner_(provisioner), workers_(workers), port_(port) {}
 
   static bool is_path(std::string_view path);
   // path: decoded from nothing yet, without the query.
@@ -94,6 +96,13 @@ class SettingsApi {
   http::Task<Status> put_concurrency(const Call& call);
   http::Task<Status> get_concurrency(const Call& call);
 
+  // Of provisioned_api.cpp.
+  http::Task<Status> provisioned(const Call& call);
+  http::Task<Status> put_provisioned(const Call& call);
+  http::Task<Status> list_provisioned(const Call& call);
+  Status check_provisioned(const Call& call, std::uint32_t executions) const;
+  Result<boost::json::object> provisioned_json(const std::string& name, const control::Setting& setting) const;
+
   // Of tags_api.cpp.
   http::Task<Status> tags(const Call& call);
   http::Task<Status> add_tags(const Call& call);
@@ -112,6 +121,7 @@ class SettingsApi {
 
   control::Catalog& catalog_;
   const control::ConcurrencyGate& gate_;
+  Provisioner& provisioner_;
   boost::asio::thread_pool& workers_;
   const std::atomic<std::uint16_t>& port_;
 };

@@ -278,6 +278,164 @@ def test_account_settings_are_this_daemons_own(serve):
     assert usage == {"TotalCodeSize": size, "FunctionCount": 2}
 
 
+# ---- Provisioned concurrency
+
+
+def provision(amazon, name, qualifier, executions):
+    """Puts it and waits until it is so."""
+    arguments = {"FunctionName": name, "Qualifier": qualifier}
+    amazon.put_provisioned_concurrency_config(**arguments, ProvisionedConcurrentExecutions=executions)
+    return wait_ready(amazon, name, qualifier)
+
+
+def wait_ready(amazon, name, qualifier):
+    def ready():
+        got = amazon.get_provisioned_concurrency_config(FunctionName=name, Qualifier=qualifier)
+        return got if got["Status"] == "READY" else None
+
+    return harness.wait_for(ready, "provisioned concurrency to be READY")
+
+
+def environments_of(daemon, name, qualifier):
+    """Those that live."""
+    view = daemon.get(f"/2015-03-31/functions/{name}?Qualifier={qualifier}").json()["Thaw"]["Environments"]
+    return {one["Id"]: one for one in view if one["State"] != "ending"}
+
+
+def test_provisioned_environments_are_there_before_the_first_invocation_and_stay(daemon, amazon):
+    daemon.deploy(EVENTS, "warm", idle_s=1)
+    version = amazon.publish_version(FunctionName="warm")["Version"]
+    asked = amazon.put_provisioned_concurrency_config(
+        FunctionName="warm", Qualifier=version, ProvisionedConcurrentExecutions=2
+    )
+    assert asked["ResponseMetadata"]["HTTPStatusCode"] == 202
+    assert asked["RequestedProvisionedConcurrentExecutions"] == 2
+    got = wait_ready(amazon, "warm", version)
+    assert got["AvailableProvisionedConcurrentExecutions"] == got["AllocatedProvisionedConcurrentExecutions"] == 2
+    started = environments_of(daemon, "warm", version)
+    assert len(started) == 2 and all(one["Invocations"] == 0 for one in started.values())
+    # Beyond idle_s, at which others go.
+    harness.wait_for(
+        lambda: all(one["AgeSeconds"] >= 3 for one in environments_of(daemon, "warm", version).values()), "3 s"
+    )
+    seen = json.load(amazon.invoke(FunctionName="warm", Qualifier=version, Payload=b"{}")["Payload"])
+    assert seen["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] == "provisioned-concurrency"
+    assert set(environments_of(daemon, "warm", version)) == set(started)
+    unqualified = json.load(amazon.invoke(FunctionName="warm", Payload=b"{}")["Payload"])
+    assert unqualified["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] == "on-demand"
+    amazon.delete_provisioned_concurrency_config(FunctionName="warm", Qualifier=version)
+    harness.wait_for(lambda: not environments_of(daemon, "warm", version), "the environments to end")
+    gone = refused(amazon.get_provisioned_concurrency_config, FunctionName="warm", Qualifier=version)
+    assert gone[:2] == (404, "ProvisionedConcurrencyConfigNotFoundException")
+    amazon.delete_provisioned_concurrency_config(FunctionName="warm", Qualifier=version)
+
+
+def test_a_provisioned_environment_that_ends_is_replaced(daemon, amazon):
+    version = published(daemon, amazon, "replaced")
+    provision(amazon, "replaced", version, 1)
+    (before,) = environments_of(daemon, "replaced", version)
+    failed = amazon.invoke(FunctionName="replaced", Qualifier=version, Payload=b'{"do": "exit", "status": 1}')
+    assert failed["FunctionError"] == "Unhandled"
+    harness.wait_for(lambda: set(environments_of(daemon, "replaced", version)) - {before}, "another environment")
+    wait_ready(amazon, "replaced", version)
+    assert len(environments_of(daemon, "replaced", version)) == 1
+
+
+def test_what_exceeds_the_provisioned_starts_on_demand(daemon, amazon):
+    function = daemon.deploy(EVENTS, "spills", timeout_s=5)
+    version = amazon.publish_version(FunctionName="spills")["Version"]
+    provision(amazon, "spills", version, 1)
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        arguments = {"FunctionName": "spills", "Qualifier": version}
+        running = threads.submit(amazon.invoke, Payload=b'{"do": "hang"}', **arguments)
+        harness.wait_for(
+            lambda: any(one["State"] == "busy" for one in environments_of(daemon, "spills", version).values()), "busy"
+        )
+        seen = json.load(client(daemon).invoke(Payload=b"{}", **arguments)["Payload"])
+        assert seen["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] == "on-demand"
+        running.result()
+    assert "Task timed out" in function.log()
+
+
+def test_provisioned_concurrency_of_an_alias_follows_it(daemon, amazon):
+    published(daemon, amazon, "follows")
+    provision(amazon, "follows", "live", 1)
+    assert len(environments_of(daemon, "follows", 1)) == 1
+    again = refused(
+        amazon.put_provisioned_concurrency_config,
+        FunctionName="follows",
+        Qualifier="1",
+        ProvisionedConcurrentExecutions=1,
+    )
+    assert again[0] == 400 and "provisioned concurrency already, as live" in again[2]
+    daemon.deploy(EVENTS, "follows", timeout_s=3)
+    second = amazon.publish_version(FunctionName="follows")["Version"]
+    amazon.update_alias(FunctionName="follows", Name="live", FunctionVersion=second)
+    wait_ready(amazon, "follows", "live")
+    assert len(environments_of(daemon, "follows", second)) == 1
+    harness.wait_for(lambda: not environments_of(daemon, "follows", 1), "those of the version before to end")
+    pages = amazon.get_paginator("list_provisioned_concurrency_configs").paginate(FunctionName="follows")
+    (listed,) = [one for page in pages for one in page["ProvisionedConcurrencyConfigs"]]
+    assert (listed["FunctionArn"], listed["Status"]) == (ARN + "follows:live", "READY")
+    amazon.delete_alias(FunctionName="follows", Name="live")
+    harness.wait_for(lambda: not environments_of(daemon, "follows", second), "those of the alias to end")
+
+
+def test_an_init_that_fails_is_told_by_the_status(daemon, amazon):
+    daemon.deploy(EVENTS, "never-warm", environment__INIT="exit")
+    version = amazon.publish_version(FunctionName="never-warm")["Version"]
+    arguments = {"FunctionName": "never-warm", "Qualifier": version}
+    amazon.put_provisioned_concurrency_config(**arguments, ProvisionedConcurrentExecutions=1)
+
+    def failed():
+        got = amazon.get_provisioned_concurrency_config(**arguments)
+        return got if got["Status"] == "FAILED" else None
+
+    got = harness.wait_for(failed, "the status FAILED")
+    assert "exit status 3" in got["StatusReason"]
+    assert got["AvailableProvisionedConcurrentExecutions"] == 0
+    # It is tried again, and not over and over: each init logs one line.
+    assert daemon.get("/thaw/v1/functions/never-warm/logs?bytes=1000000").text.count("INIT_REPORT") < 5
+    amazon.delete_function(FunctionName="never-warm")
+
+
+def test_provisioned_concurrency_is_refused_by_name(daemon, amazon):
+    published(daemon, amazon, "cold")
+    put = amazon.put_provisioned_concurrency_config
+    for arguments, status, words in [
+        ({"Qualifier": "$LATEST"}, 400, "not possible for $LATEST"),
+        ({"ProvisionedConcurrentExecutions": 0}, 400, "from 1 to"),
+        ({"ProvisionedConcurrentExecutions": 11}, 400, "environments_max"),
+        ({"Qualifier": "7"}, 404, ":cold:7"),
+    ]:
+        answer = refused(
+            put, **{"FunctionName": "cold", "Qualifier": "1", "ProvisionedConcurrentExecutions": 1, **arguments}
+        )
+        assert answer[0] == status and words in answer[2], answer
+    amazon.put_function_concurrency(FunctionName="cold", ReservedConcurrentExecutions=2)
+    answer = refused(put, FunctionName="cold", Qualifier="1", ProvisionedConcurrentExecutions=3)
+    assert answer[0] == 400 and "reservedConcurrentExecution for function [2]" in answer[2]
+    provision(amazon, "cold", "1", 2)
+    answer = refused(amazon.put_function_concurrency, FunctionName="cold", ReservedConcurrentExecutions=1)
+    assert answer[0] == 400 and "total provisioned concurrency [2]" in answer[2]
+    amazon.delete_function(FunctionName="cold")
+    harness.wait_for(lambda: not daemon.function_processes("cold"), "its environments to end with the function")
+
+
+def test_provisioned_environments_come_back_after_a_kill(serve):
+    daemon = serve()
+    daemon.deploy(EVENTS, "again")
+    version = client(daemon).publish_version(FunctionName="again")["Version"]
+    words = ["--function-name", "again", "--qualifier", version]
+    aws(daemon, "put-provisioned-concurrency-config", *words, "--provisioned-concurrent-executions", "2")
+    wait_ready(client(daemon), "again", version)
+    daemon.kill()
+    daemon.start()
+    wait_ready(client(daemon), "again", version)
+    assert len(environments_of(daemon, "again", version)) == 2
+    assert aws(daemon, "get-provisioned-concurrency-config", *words)["Status"] == "READY"
+
+
 # ---- Tags, permissions, and what has one value
 
 
