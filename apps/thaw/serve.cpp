@@ -142,6 +142,7 @@ class Daemon {
     ASSIGN_OR_RETURN(port_, server_->listen_on(std::move(listener)));
     gateway_->set_port(port_);
     events_->start();
+    gateway_->start_provisioned();
     return {};
   }
 

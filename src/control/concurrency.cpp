@@ -26,6 +26,23 @@ std::vector<std::pair<std::string, std::uint32_t>> reservations(const Catalog& c
   return found;
 }
 
+Error leaves_too_few(std::string_view setting, std::uint32_t executions_max) {
+  return invalid_argument(
+      "Specified " + std::string(setting) +
+      " for function decreases account's UnreservedConcurrentExecution below its minimum value of [" +
+      std::to_string(model::kUnreservedExecutionsMin) + "]; the account has " + std::to_string(executions_max));
+}
+
+// Of all qualifiers of the function but one.
+std::uint64_t provisioned_beside(const Catalog& catalog, model::QualifiedName name) {
+  std::uint64_t sum = 0;
+  for (const Setting& setting : catalog.settings(name.function, SettingKind::provisioned_concurrency)) {
+    const auto provisioned = model::provisioned_concurrency_from_json(setting.json);
+    if (provisioned.ok() && setting.qualifier != name.qualifier) sum += provisioned->executions;
+  }
+  return sum;
+}
+
 }  // namespace
 
 ConcurrencyGate::ConcurrencyGate(const Catalog& catalog, std::uint32_t executions_max)
@@ -93,6 +110,11 @@ std::uint32_t ConcurrencyGate::unreserved() const {
 }
 
 Status ConcurrencyGate::check_reservation(std::string_view function, std::uint32_t executions) const {
+  if (const std::uint64_t provisioned = provisioned_beside(catalog_, {function, {}}); executions < provisioned) {
+    return invalid_argument(
+        "ReservedConcurrentExecutions should not be lower than function's total provisioned concurrency [" +
+        std::to_string(provisioned) + "]");
+  }
   if (executions == 0) return {};
   const std::string folded = folded_name(function);
   std::uint64_t sum = executions;
@@ -100,10 +122,21 @@ Status ConcurrencyGate::check_reservation(std::string_view function, std::uint32
     if (other != folded) sum += taken;
   }
   if (sum + model::kUnreservedExecutionsMin <= executions_max_) return {};
-  return invalid_argument(
-      "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its "
-      "minimum value of [" +
-      std::to_string(model::kUnreservedExecutionsMin) + "]; the account has " + std::to_string(executions_max_));
+  return leaves_too_few("ReservedConcurrentExecutions", executions_max_);
+}
+
+Status ConcurrencyGate::check_provisioned(model::QualifiedName name, std::uint32_t executions) const {
+  const std::uint64_t sum = provisioned_beside(catalog_, name) + executions;
+  const std::string folded = folded_name(name.function);
+  for (const auto& [function, reserved] : reservations(catalog_)) {
+    if (function != folded) continue;
+    if (sum <= reserved) return {};
+    return invalid_argument(
+        "Requested Provisioned Concurrency should not be greater than the reservedConcurrentExecution for function [" +
+        std::to_string(reserved) + "]");
+  }
+  if (sum + model::kUnreservedExecutionsMin <= unreserved()) return {};
+  return leaves_too_few("ProvisionedConcurrentExecutions", executions_max_);
 }
 
 }  // namespace thaw::control

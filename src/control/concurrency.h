@@ -53,8 +53,12 @@ class ConcurrencyGate {
   std::uint32_t executions_max() const { return executions_max_; }
   // What reservations leave for the functions without one.
   std::uint32_t unreserved() const;
-  // Whether the function may have so many, with what others have reserved. Errors: invalid_argument.
+  // Whether the function may have so many, with what others have reserved and it has provisioned. Errors:
+  // invalid_argument.
   Status check_reservation(std::string_view function, std::uint32_t executions) const;
+  // Whether the version or alias may have so many provisioned, with what else the function has: a reservation bounds
+  // them, else they leave the others what a reservation must leave. Errors: invalid_argument.
+  Status check_provisioned(model::QualifiedName name, std::uint32_t executions) const;
 
  private:
   using Reserved = std::unordered_map<std::string, std::shared_ptr<Counter>>;  // by folded name

@@ -85,6 +85,21 @@ TEST_F(ConcurrencyGateTest, ReservationsLeaveAHundredForTheOthers) {
   EXPECT_TRUE(ConcurrencyGate(*catalog_, 10).check_reservation("b", 0).ok());
 }
 
+TEST_F(ConcurrencyGateTest, ProvisionedOnesFitTheReservationOrLeaveAHundred) {
+  const ConcurrencyGate gate(*catalog_, 1000);
+  EXPECT_TRUE(gate.check_provisioned({"a", "1"}, 900).ok());
+  EXPECT_THAT(gate.check_provisioned({"a", "1"}, 901).error().message, HasSubstr("minimum value of [100]"));
+  ASSERT_TRUE(catalog_
+                  ->put_setting("a", {SettingKind::provisioned_concurrency, "1",
+                                      R"({"ProvisionedConcurrentExecutions": 6, "LastModified": ""})"})
+                  .ok());
+  EXPECT_THAT(gate.check_reservation("a", 5).error().message, HasSubstr("total provisioned concurrency [6]"));
+  reserve("a", 10);
+  EXPECT_TRUE(gate.check_provisioned({"a", "1"}, 10).ok());
+  EXPECT_TRUE(gate.check_provisioned({"a", "2"}, 4).ok());
+  EXPECT_THAT(gate.check_provisioned({"a", "2"}, 5).error().message, HasSubstr("reservedConcurrentExecution"));
+}
+
 TEST_F(ConcurrencyGateTest, NeverMoreAreInsideThanMay) {
   ConcurrencyGate gate(*catalog_, 1000);
   reserve("a", 3);

@@ -32,4 +32,9 @@ Result<std::optional<model::EventInvokeConfig>> event_invoke(const Catalog& cata
   return read<model::EventInvokeConfig>(catalog, SettingKind::event_invoke, name, model::event_invoke_from_json);
 }
 
+Result<model::Tags> tags(const Catalog& catalog, std::string_view function) {
+  ASSIGN_OR_RETURN(auto found, read<model::Tags>(catalog, SettingKind::tags, {function, {}}, model::tags_from_json));
+  return std::move(found).value_or(model::Tags());
+}
+
 }  // namespace thaw::control

@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "control/catalog.h"
 #include "model/settings.h"
+#include "model/tags.h"
 
 namespace thaw::control {
 
@@ -20,5 +21,7 @@ Result<std::optional<model::FunctionUrlConfig>> function_url(const Catalog& cata
 Result<std::optional<model::ReservedConcurrency>> reserved_concurrency(const Catalog& catalog,
                                                                        std::string_view function);
 Result<std::optional<model::EventInvokeConfig>> event_invoke(const Catalog& catalog, model::QualifiedName name);
+// Empty where there are none.
+Result<model::Tags> tags(const Catalog& catalog, std::string_view function);
 
 }  // namespace thaw::control

@@ -232,6 +232,9 @@ http::Task<Status> ControlApi::describe(http::Exchange& exchange, const std::str
   const auto reserved = control::reserved_concurrency(catalog_, name);
   if (!reserved.ok()) co_return reserved.error();
   if (reserved->has_value()) body["Concurrency"] = model::to_json(**reserved);
+  const auto tags = control::tags(catalog_, name);
+  if (!tags.ok()) co_return tags.error();
+  if (!tags->empty()) body["Tags"] = model::to_json(*tags);
   co_return co_await answer_json(exchange, 200, body);
 }
 

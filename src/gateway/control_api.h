@@ -42,6 +42,7 @@
 #include "gateway/layers_api.h"
 #include "gateway/settings_api.h"
 #include "http/server.h"
+#include "model/tags.h"
 #include "observe/function_log.h"
 #include "pool/pool.h"
 
@@ -73,6 +74,8 @@ class ControlApi {
 
   http::Task<> handle(http::Exchange& exchange, std::string_view target);
   void set_port(std::uint16_t port) { port_ = port; }
+  // Starts the environments that are kept initialised; once, when all is ready for functions.
+  void start_provisioned() { provisioner_.follow(); }
   // Before the first request; it outlives this. Without it there are no paths of models.
   void use_models(ModelsApi& models) { models_ = &models; }
   // Before the first request. Without it packages come with their requests alone.
@@ -117,7 +120,12 @@ class ControlApi {
   http::Task<Status> update_code(http::Exchange& exchange, const std::string& name);
   http::Task<Status> update_configuration(http::Exchange& exchange, const std::string& name);
   // The change itself, a version of it where that is asked for, and the answer.
-  http::Task<Status> finish_change(http::Exchange& exchange, const control::Catalog::Change& change, bool publish);
+  struct FinishOptions {
+    bool publish = false;
+    model::Tags tags;  // that the function gets
+  };
+  http::Task<Status> finish_change(http::Exchange& exchange, const control::Catalog::Change& change,
+                                   const FinishOptions& options);
 
   // Of invoke_stream_api.cpp.
   http::Task<Status> invoke_streamed(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
@@ -145,7 +153,8 @@ class ControlApi {
   events::EventService* events_ = nullptr;
   std::atomic<std::uint16_t> port_{0};
   boost::asio::thread_pool workers_{2};
-  SettingsApi settings_{catalog_, gate_, workers_, port_};
+  Provisioner provisioner_{catalog_, pool_};
+  SettingsApi settings_{catalog_, gate_, provisioner_, workers_, port_};
   std::atomic<unsigned> followers_{0};
   CodeIntake code_{workers_};
   LayersApi layers_{catalog_, workers_, code_, options_.listen_host, port_};

@@ -1,6 +1,8 @@
 // The control API's operations that make and change functions: Lambda's CreateFunction, UpdateFunctionCode and
 // UpdateFunctionConfiguration.
 
+#include <boost/json/serialize.hpp>
+
 #include "base/log.h"
 #include "gateway/code_intake.h"
 #include "gateway/control_api.h"
@@ -29,6 +31,15 @@ Result<std::optional<std::vector<model::LayerUse>>> layers_of(const json::object
   return std::optional(std::move(uses));
 }
 
+Result<model::Tags> tags_of(const json::object& body) {
+  model::Tags tags;
+  const json::value* given = body.if_contains("Tags");
+  if (given == nullptr || given->is_null()) return tags;
+  if (!given->is_object()) return invalid_argument("Tags must be an object");
+  RETURN_IF_ERROR(model::add_tags(given->get_object(), tags));
+  return tags;
+}
+
 }  // namespace
 
 http::Task<Status> ControlApi::create_function(http::Exchange& exchange) {
@@ -54,6 +65,8 @@ http::Task<Status> ControlApi::create_function(http::Exchange& exchange) {
 
   auto layers = layers_of(body);
   if (!layers.ok()) co_return layers.error();
+  const auto tags = tags_of(body);
+  if (!tags.ok()) co_return tags.error();
 
   control::Catalog::Change change;
   change.layers = std::move(*layers);
@@ -68,7 +81,10 @@ http::Task<Status> ControlApi::create_function(http::Exchange& exchange) {
   change.package_path = found->path;
   change.zip = found->zip;
   change.unpacked_bytes_max = kUnzippedBytesMax;
-  co_return co_await finish_change(exchange, change, *publish);
+  FinishOptions options;
+  options.publish = *publish;
+  options.tags = *tags;
+  co_return co_await finish_change(exchange, change, options);
 }
 
 http::Task<Status> ControlApi::update_code(http::Exchange& exchange, const std::string& name) {
@@ -93,7 +109,9 @@ http::Task<Status> ControlApi::update_code(http::Exchange& exchange, const std::
   change.package_path = found->path;
   change.zip = found->zip;
   change.unpacked_bytes_max = kUnzippedBytesMax;
-  co_return co_await finish_change(exchange, change, *publish);
+  FinishOptions options;
+  options.publish = *publish;
+  co_return co_await finish_change(exchange, change, options);
 }
 
 http::Task<Status> ControlApi::update_configuration(http::Exchange& exchange, const std::string& name) {
@@ -112,11 +130,12 @@ http::Task<Status> ControlApi::update_configuration(http::Exchange& exchange, co
   change.revision_id = revision->value_or("");
   change.edit = [&](model::FunctionConfig& config) { return apply_configuration(*body, config); };
   if (catalog_.find(name) == nullptr) co_return no_function(name);
-  co_return co_await finish_change(exchange, change, false);
+  const FinishOptions options;
+  co_return co_await finish_change(exchange, change, options);
 }
 
 http::Task<Status> ControlApi::finish_change(http::Exchange& exchange, const control::Catalog::Change& change,
-                                             bool publish) {
+                                             const FinishOptions& options) {
   const bool create = change.kind == control::Catalog::Change::Kind::create;
   const auto record = co_await http::off_loop(workers_, exchange.loop(), [&]() -> Result<model::FunctionRecord> {
     auto changed = catalog_.change(change);
@@ -126,7 +145,11 @@ http::Task<Status> ControlApi::finish_change(http::Exchange& exchange, const con
     pool_.retire(pool::PoolKeyView(*changed));
     log::info("{} name={} bytes={}", create ? "function_created" : "function_updated", change.name,
               changed->code_bytes);
-    if (!publish) return changed;
+    if (!options.tags.empty()) {
+      RETURN_IF_ERROR(catalog_.put_setting(
+          change.name, {.kind = control::SettingKind::tags, .json = json::serialize(model::to_json(options.tags))}));
+    }
+    if (!options.publish) return changed;
     return catalog_.publish({.name = change.name, .description = changed->config.description});
   });
   if (!record.ok()) co_return record.error();

@@ -36,6 +36,7 @@ class Gateway {
   http::Task<> handle(http::Exchange& exchange);
   // Known only once the listener is open.
   void set_port(std::uint16_t port) { control_.set_port(port); }
+  void start_provisioned() { control_.start_provisioned(); }
   void use_models(ModelsApi& models) { control_.use_models(models); }
   void use_buckets(OpenBucket open) { control_.use_buckets(std::move(open)); }
   void use_events(events::EventService& events) { control_.use_events(events); }

@@ -1,5 +1,6 @@
 #include "gateway/settings_api.h"
 
+#include <algorithm>
 #include <array>
 #include <boost/json/array.hpp>
 
@@ -21,7 +22,7 @@ std::string_view marker_of(std::string_view qualifier) { return qualifier.empty(
 
 }  // namespace
 
-const SettingsApi::Resource* SettingsApi::find_resource(std::string_view path) {
+SettingsApi::Match SettingsApi::match(std::string_view path) {
   static constexpr std::array kResources{
       Resource{"/2021-10-31/functions/", "/url", &SettingsApi::url},
       Resource{"/2021-10-31/functions/", "/urls", &SettingsApi::list_urls},
@@ -29,25 +30,36 @@ const SettingsApi::Resource* SettingsApi::find_resource(std::string_view path) {
       Resource{"/2019-09-25/functions/", "/event-invoke-config/list", &SettingsApi::list_event_invokes},
       Resource{"/2017-10-31/functions/", "/concurrency", &SettingsApi::put_concurrency},
       Resource{"/2019-09-30/functions/", "/concurrency", &SettingsApi::get_concurrency},
+      Resource{"/2019-09-30/functions/", "/provisioned-concurrency", &SettingsApi::provisioned},
+      Resource{"/2017-03-31/tags/", "", &SettingsApi::tags},
+      Resource{"/2015-03-31/functions/", "/policy", &SettingsApi::policy},
+      Resource{"/2015-03-31/functions/", "/policy/", &SettingsApi::remove_permission},
+      Resource{"/2021-07-20/functions/", "/runtime-management-config", &SettingsApi::runtime_management},
+      Resource{"/2024-08-31/functions/", "/recursion-config", &SettingsApi::recursion},
+      Resource{"/2020-06-30/functions/", "/code-signing-config", &SettingsApi::code_signing},
   };
   for (const Resource& resource : kResources) {
-    if (path.size() <= resource.prefix.size() + resource.suffix.size()) continue;
-    if (!path.starts_with(resource.prefix) || !path.ends_with(resource.suffix)) continue;
-    const std::string_view name =
-        path.substr(resource.prefix.size(), path.size() - resource.prefix.size() - resource.suffix.size());
-    if (name.find('/') == std::string_view::npos) return &resource;
+    if (!path.starts_with(resource.prefix)) continue;
+    const std::string_view behind = path.substr(resource.prefix.size());
+    const std::size_t end = std::min(behind.find('/'), behind.size());
+    if (end == 0 || !behind.substr(end).starts_with(resource.suffix)) continue;
+    const std::string_view rest = behind.substr(end + resource.suffix.size());
+    const bool has_rest = resource.suffix.ends_with('/');
+    if (has_rest == rest.empty() || rest.find('/') != std::string_view::npos) continue;
+    return {.handler = resource.handler, .name = behind.substr(0, end), .rest = rest};
   }
-  return nullptr;
+  return {};
 }
 
-bool SettingsApi::is_path(std::string_view path) { return find_resource(path) != nullptr; }
+bool SettingsApi::is_path(std::string_view path) { return match(path).handler != nullptr; }
 
 http::Task<Status> SettingsApi::handle(http::Exchange& exchange, std::string_view path, const Query& query) {
-  const Resource* const resource = find_resource(path);
-  path.remove_prefix(resource->prefix.size());
-  path.remove_suffix(resource->suffix.size());
-  const auto named = named_function(path, query);
+  const Match matched = match(path);
+  const auto named = named_function(matched.name, query);
   if (!named.ok()) co_return named.error();
+  auto rest = http::percent_decode(matched.rest);
+  if (!rest.ok()) co_return rest.error();
+  if (!http::is_utf8(*rest)) co_return invalid_argument("the path is not UTF-8");
   const auto latest = catalog_.find(named->name);
   if (latest == nullptr) co_return no_function(function_arn(named->name, named->qualifier));
   if (catalog_.find({named->name, named->qualifier}, 1) == nullptr)
@@ -56,8 +68,9 @@ http::Task<Status> SettingsApi::handle(http::Exchange& exchange, std::string_vie
                   .query = query,
                   .method = exchange.request().method,
                   .name = latest->config.name,
-                  .qualifier = std::string(control::setting_qualifier(named->qualifier))};
-  co_return co_await (this->*resource->handler)(call);
+                  .qualifier = std::string(control::setting_qualifier(named->qualifier)),
+                  .rest = std::move(*rest)};
+  co_return co_await (this->*matched.handler)(call);
 }
 
 http::Task<Status> SettingsApi::edit(const Call& call, control::SettingKind kind, control::Catalog::EditSetting edit) {

@@ -81,6 +81,7 @@ http::Task<Status> ControlApi::dispatch_versions(http::Exchange& exchange, const
     return catalog_.remove_alias({name, *alias});
   });
   if (!removed.ok()) co_return removed;
+  provisioner_.follow();
   co_return co_await exchange.respond({.status = 204});
 }
 
@@ -182,6 +183,7 @@ http::Task<Status> ControlApi::update_alias(http::Exchange& exchange, const std:
   const auto made =
       co_await http::off_loop(workers_, exchange.loop(), [&] { return catalog_.update_alias(name, *change); });
   if (!made.ok()) co_return made.error();
+  provisioner_.follow();
   log::info("alias_updated name={} alias={} version={}", name, made->name, made->function_version);
   co_return co_await answer_json(exchange, 200, alias_configuration(name, *made));
 }

@@ -173,6 +173,23 @@ Status read_stored_event_invoke(const json::object& object, EventInvokeConfig& c
   return reader.finish();
 }
 
+Status read_provisioned(ObjectReader& reader, ProvisionedConcurrency& provisioned) {
+  ASSIGN_OR_RETURN(const auto given,
+                   reader.number("ProvisionedConcurrentExecutions", {.min = 1, .max = kConcurrentExecutionsMax}));
+  if (!given) return invalid_argument("ProvisionedConcurrentExecutions is missing");
+  provisioned.executions = *given;
+  return {};
+}
+
+Status read_stored_provisioned(const json::object& object, ProvisionedConcurrency& provisioned) {
+  ObjectReader reader(object);
+  RETURN_IF_ERROR(read_provisioned(reader, provisioned));
+  ASSIGN_OR_RETURN(const auto modified, reader.text("LastModified", {.bytes_max = kTimestampBytesMax}));
+  if (!modified) return invalid_argument("LastModified is missing");
+  provisioned.last_modified = *modified;
+  return reader.finish();
+}
+
 }  // namespace
 
 std::string_view to_string(UrlAuthType type) { return name_of(kAuthTypes, type); }
@@ -254,6 +271,24 @@ Result<ReservedConcurrency> reserved_concurrency_from_json(std::string_view text
   if (const Status read = apply(object, reserved); !read.ok())
     return corrupt("reserved concurrency", read.error().message);
   return reserved;
+}
+
+Status apply(const json::object& body, ProvisionedConcurrency& provisioned) {
+  ObjectReader reader(body);
+  RETURN_IF_ERROR(read_provisioned(reader, provisioned));
+  return reader.finish();
+}
+
+json::object to_json(const ProvisionedConcurrency& provisioned) {
+  return {{"ProvisionedConcurrentExecutions", provisioned.executions}, {"LastModified", provisioned.last_modified}};
+}
+
+Result<ProvisionedConcurrency> provisioned_concurrency_from_json(std::string_view text) {
+  ASSIGN_OR_RETURN(const json::object object, stored_object("provisioned concurrency", text));
+  ProvisionedConcurrency provisioned;
+  if (const Status read = read_stored_provisioned(object, provisioned); !read.ok())
+    return corrupt("provisioned concurrency", read.error().message);
+  return provisioned;
 }
 
 }  // namespace thaw::model

@@ -98,4 +98,17 @@ Status apply(const boost::json::object& body, ReservedConcurrency& reserved);
 boost::json::object to_json(const ReservedConcurrency& reserved);
 Result<ReservedConcurrency> reserved_concurrency_from_json(std::string_view text);
 
+// How many environments of a version are kept initialised.
+struct ProvisionedConcurrency {
+  std::uint32_t executions = 0;
+  std::string last_modified;  // ISO 8601, as timestamp_now() writes it
+
+  bool operator==(const ProvisionedConcurrency&) const = default;
+};
+
+// ProvisionedConcurrentExecutions, which must be there.
+Status apply(const boost::json::object& body, ProvisionedConcurrency& provisioned);
+boost::json::object to_json(const ProvisionedConcurrency& provisioned);
+Result<ProvisionedConcurrency> provisioned_concurrency_from_json(std::string_view text);
+
 }  // namespace thaw::model

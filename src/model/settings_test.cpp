@@ -140,5 +140,18 @@ TEST(EventInvokeConfigTest, ADamagedOneIsSaidToBeSo) {
   }
 }
 
+TEST(ConcurrencySettingsTest, NumbersAreCheckedAndComeBackAsStored) {
+  ReservedConcurrency reserved;
+  ASSERT_TRUE(apply(object(R"({"ReservedConcurrentExecutions": 0})"), reserved).ok());
+  EXPECT_EQ(*reserved_concurrency_from_json(json::serialize(to_json(reserved))), reserved);
+  EXPECT_FALSE(apply(object("{}"), reserved).ok());
+  EXPECT_FALSE(apply(object(R"({"ReservedConcurrentExecutions": 1.5})"), reserved).ok());
+  ProvisionedConcurrency provisioned{.last_modified = "now"};
+  ASSERT_TRUE(apply(object(R"({"ProvisionedConcurrentExecutions": 7})"), provisioned).ok());
+  EXPECT_EQ(*provisioned_concurrency_from_json(json::serialize(to_json(provisioned))), provisioned);
+  EXPECT_FALSE(apply(object(R"({"ProvisionedConcurrentExecutions": 0})"), provisioned).ok());
+  EXPECT_EQ(provisioned_concurrency_from_json("{}").error().kind, ErrorKind::corrupt);
+}
+
 }  // namespace
 }  // namespace thaw::model

@@ -21,11 +21,12 @@ FunctionPool::FunctionPool(Pool& pool, std::shared_ptr<const model::FunctionReco
 // ---- Lending --------------------------------------------------------------------------------------------------------
 
 std::shared_ptr<Environment> FunctionPool::pick_locked() {
-  // Those that run before those that are frozen; the least loaded; among equals the one used last, so that the others
-  // stay idle and freeze.
+  // Those that run before those that are frozen; the least loaded; among equals one that is kept anyhow, then the one
+  // used last, so that the others stay idle, freeze and go.
   const std::shared_ptr<Environment>* best = nullptr;
   const auto rank = [](const Environment& one) {
-    return std::tuple(one.state == EnvironmentState::frozen, one.inflight, -one.idle_since.time_since_epoch().count());
+    return std::tuple(one.state == EnvironmentState::frozen, one.inflight, !one.provisioned,
+                      -one.idle_since.time_since_epoch().count());
   };
   for (const auto& environment : environments_) {
     const bool usable = environment->state == EnvironmentState::idle || environment->state == EnvironmentState::busy ||
@@ -213,6 +214,14 @@ void FunctionPool::on_exit(const sandbox::ExitInfo& exit) {
     if (found == environments_.end()) return;
     ended = *found;
     ended->exit = exit;
+    // One that ends of itself as soon as it is initialised is not started over and over.
+    if (ended->provisioned && ended->invocations == 0 && !ended->retiring &&
+        ended->state != EnvironmentState::starting && exit.reason != sandbox::ExitReason::destroyed) {
+      note_provision_failed_locked("the environment ended before its first invocation");
+      pool_.wake_sweeper(provision_at_);
+    } else if (ended->provisioned && ended->invocations > 0) {
+      provision_pause_ = std::chrono::seconds(0);
+    }
     if (ended->state != EnvironmentState::starting) ended->state = EnvironmentState::ending;
     ended->retiring = true;
     ended->connections.clear();
@@ -231,6 +240,7 @@ TimePoint FunctionPool::sweep(TimePoint now) {
   std::vector<std::shared_ptr<Environment>> to_freeze;
   std::vector<std::unique_ptr<http::ClientConnection>> to_close;
   std::vector<std::shared_ptr<Waiter>> expired;
+  bool lacks = false;
   {
     const std::lock_guard lock(mutex_);
     while (!waiters_.empty() && waiters_.front()->deadline <= now) {
@@ -243,23 +253,28 @@ TimePoint FunctionPool::sweep(TimePoint now) {
       if (!idle && environment->state != EnvironmentState::frozen) continue;
       const TimePoint drop_at = environment->idle_since + std::chrono::seconds(config().idle_s);
       const TimePoint freeze_at = environment->idle_since + pool_.limits_.freeze_after;
-      if (drop_at <= now) {
+      if (drop_at <= now && !environment->provisioned) {
         destroy_locked(environment);
       } else if (idle && freeze_at <= now && environment->runtime != nullptr && !environment->runtime->at_rest(now)) {
         // What its runtime still does after a response, it does before it asks for the next event.
-        next = std::min({next, drop_at, now + pool_.limits_.freeze_after});
+        next = std::min(next, now + pool_.limits_.freeze_after);
+        if (!environment->provisioned) next = std::min(next, drop_at);
       } else if (idle && freeze_at <= now) {
         environment->state = EnvironmentState::frozen;
         // Servers close idle connections by timers that fire right after a thaw: none is used across a freeze.
         std::move(environment->connections.begin(), environment->connections.end(), std::back_inserter(to_close));
         environment->connections.clear();
         to_freeze.push_back(environment);
-        next = std::min(next, drop_at);
+        if (!environment->provisioned) next = std::min(next, drop_at);
       } else {
-        next = std::min(next, idle ? std::min(freeze_at, drop_at) : drop_at);
+        if (idle) next = std::min(next, freeze_at);
+        if (!environment->provisioned) next = std::min(next, drop_at);
       }
     }
+    lacks = provision_lack_locked() > 0;
+    if (lacks && provision_at_ > now) next = std::min(next, provision_at_);
   }
+  if (lacks) pump();
   to_close.clear();
   for (const auto& environment : to_freeze) {
     const std::lock_guard control(environment->control_mutex);
@@ -284,7 +299,8 @@ std::optional<TimePoint> FunctionPool::oldest_idle() {
   std::optional<TimePoint> oldest;
   for (const auto& environment : environments_) {
     const bool unused = environment->state == EnvironmentState::idle || environment->state == EnvironmentState::frozen;
-    if (unused && (!oldest || environment->idle_since < *oldest)) oldest = environment->idle_since;
+    if (unused && !environment->provisioned && (!oldest || environment->idle_since < *oldest))
+      oldest = environment->idle_since;
   }
   return oldest;
 }
@@ -294,7 +310,8 @@ bool FunctionPool::drop_oldest_idle() {
   const std::shared_ptr<Environment>* oldest = nullptr;
   for (const auto& environment : environments_) {
     const bool unused = environment->state == EnvironmentState::idle || environment->state == EnvironmentState::frozen;
-    if (unused && (oldest == nullptr || environment->idle_since < (*oldest)->idle_since)) oldest = &environment;
+    if (unused && !environment->provisioned && (oldest == nullptr || environment->idle_since < (*oldest)->idle_since))
+      oldest = &environment;
   }
   if (oldest == nullptr) return false;
   destroy_locked(*oldest);
@@ -305,7 +322,7 @@ bool FunctionPool::drop_oldest_idle() {
 
 bool FunctionPool::empty() {
   const std::lock_guard lock(mutex_);
-  return environments_.empty() && waiters_.empty() && starting_ == 0;
+  return environments_.empty() && waiters_.empty() && starting_ == 0 && provision_lack_locked() == 0;
 }
 
 void FunctionPool::add_to(PoolView& view) {

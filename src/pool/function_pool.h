@@ -83,6 +83,10 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
                                                   UniqueFd file);
   const std::shared_ptr<observe::FunctionLog>& log() const { return log_; }
 
+  // Environments that are kept initialised (provision.cpp).
+  void provision(std::uint32_t count);
+  ProvisionView provisioned();
+
  private:
   friend class Lease;
 
@@ -96,6 +100,12 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   void fail_waiters(const Error& error, const std::string& init_error_document = {});
   void forget(const std::shared_ptr<Environment>& environment);
   std::size_t starts_wanted_locked() const;
+  static bool counts_as_provisioned(const Environment& environment);
+  // Environments that have yet to be started to be kept; the second: now.
+  std::size_t provision_lack_locked() const;
+  std::size_t provision_wanted_locked() const;
+  void end_surplus_locked();
+  void note_provision_failed_locked(const std::string& error);
   bool start_one();
   bool will_restore();
   std::shared_ptr<Environment> new_environment();
@@ -141,6 +151,10 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   std::size_t inits_owed_ = 0;  // starts to come that are inits, in the place of restores that failed
   std::shared_ptr<const snapshot::ImageMemory> trial_image_;  // of the next start_apart()
   bool retired_ = false;
+  std::uint32_t provisioned_max_ = 0;
+  std::string provision_error_;  // of the last init, while none has succeeded since
+  std::chrono::seconds provision_pause_{0};
+  http::TimePoint provision_at_ = http::TimePoint::min();  // no such start before
 };
 
 }  // namespace thaw::pool

@@ -94,6 +94,7 @@ struct Environment {
   std::chrono::microseconds init_took{0};
   std::chrono::microseconds hook_took{0};  // of init_took, when it was restored: the after-restore hook's part
   bool restored = false;                   // or being restored; set before it starts
+  bool kept = false;                       // started to be kept initialised; set before it starts
   // Set before it starts: its init is an invocation's second try, and ends with that invocation's time.
   std::optional<std::chrono::steady_clock::time_point> init_deadline;
   // Set: it belongs to the making of a snapshot, which hears here that it has started; it is lent to nobody.
@@ -112,7 +113,8 @@ struct Environment {
 
   // Below: guarded by FunctionPool::mutex_.
   EnvironmentState state = EnvironmentState::starting;
-  bool retiring = false;  // lent to nobody new; destroyed when the last lease comes back
+  bool provisioned = false;  // kept initialised while nobody asks for it
+  bool retiring = false;     // lent to nobody new; destroyed when the last lease comes back
   std::uint32_t inflight = 0;
   std::uint64_t invocations = 0;
   bool init_reported = false;
@@ -194,6 +196,15 @@ struct FunctionView {
   std::size_t queued = 0;
 };
 
+// Environments that are kept initialised: how many are wanted, are there or on their way, can take an invocation or
+// have one; what the last init said that failed, until one succeeds.
+struct ProvisionView {
+  std::uint32_t requested = 0;
+  std::uint32_t allocated = 0;
+  std::uint32_t available = 0;
+  std::string error;
+};
+
 struct PoolView {
   std::size_t starting = 0;
   std::size_t idle = 0;
@@ -238,6 +249,13 @@ class Pool {
 
   // Brings the record's model into memory, so that the first start need not wait for it. Returns at once.
   void fetch_ahead(const std::shared_ptr<const model::FunctionRecord>& record);
+
+  // From now on so many environments of the version are kept initialised, beside those that requests start: they are
+  // not dropped when they are idle, and started again when they end. None once the version is retired. Returns at once.
+  void provision(const std::shared_ptr<const model::FunctionRecord>& record, std::uint32_t count);
+  ProvisionView provisioned(PoolKeyView version);
+  // Of the memory that environments are admitted to.
+  std::uint64_t memory_bytes_max() const { return limits_.memory_bytes_max; }
 
   // The version is replaced: its environments end as their invocations do.
   void retire(PoolKeyView version);

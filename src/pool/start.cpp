@@ -32,6 +32,7 @@ constexpr std::chrono::milliseconds kReadinessLastPause{20};
 constexpr std::chrono::milliseconds kRestoreGrace{250};
 
 std::size_t FunctionPool::starts_wanted_locked() const {
+  if (const std::size_t kept = provision_wanted_locked(); kept > 0) return kept;
   const std::size_t coming = starting_ * config().concurrency;
   if (waiters_.size() <= coming) return 0;
   std::size_t living = 0;
@@ -58,6 +59,7 @@ bool FunctionPool::start_one() {
   auto environment = new_environment();
   {
     const std::lock_guard lock(mutex_);
+    environment->kept = environment->provisioned = provision_wanted_locked() > 0;
     environments_.push_back(environment);
     ++starting_;
     const auto second_try =
@@ -105,8 +107,9 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
   environment->output = std::make_shared<FunctionOutput>(std::move(output->read_end), log_);
   boost::asio::co_spawn(
       loop.executor(), [copied = environment->output, &loop] { return copied->follow(loop); }, boost::asio::detached);
-  sandbox::EnvironmentSpec spec =
-      start_spec(*record_, use_ == Use::making ? kInitializationSnapStart : kInitializationOnDemand);
+  sandbox::EnvironmentSpec spec = start_spec(*record_, use_ == Use::making ? kInitializationSnapStart
+                                                       : environment->kept ? kInitializationProvisioned
+                                                                           : kInitializationOnDemand);
   spec.id = environment->id;
   spec.sockets = kFirstSockets;
   spec.package = std::move(package->folder);
@@ -362,6 +365,7 @@ void FunctionPool::on_ready(const std::shared_ptr<Environment>& environment,
     --starting_;
     environment->init_took = std::chrono::duration_cast<std::chrono::microseconds>(now - environment->started_at);
     environment->idle_since = now;
+    if (environment->provisioned) provision_error_.clear();
     if (environment->state == EnvironmentState::starting && !environment->exit) {
       environment->state = EnvironmentState::idle;
       if (connection != nullptr) environment->connections.push_back(std::move(connection));
@@ -388,6 +392,10 @@ void FunctionPool::on_start_failed(const std::shared_ptr<Environment>& environme
     const std::lock_guard lock(mutex_);
     --starting_;
     environment->state = EnvironmentState::ending;
+    if (environment->provisioned) {
+      note_provision_failed_locked(error.message);
+      pool_.wake_sweeper(provision_at_);
+    }
     const bool others = std::any_of(environments_.begin(), environments_.end(), [](const auto& other) {
       return other->state != EnvironmentState::ending && !other->retiring;
     });

@@ -10,9 +10,10 @@
 namespace thaw::pool {
 
 // Why a function is initialised, as Lambda tells it in AWS_LAMBDA_INITIALIZATION_TYPE ("Using Lambda environment
-// variables", AWS Lambda Developer Guide): for a request, or for a snapshot.
+// variables", AWS Lambda Developer Guide): for a request, for a snapshot, or to be there when a request comes.
 inline constexpr char kInitializationOnDemand[] = "on-demand";
 inline constexpr char kInitializationSnapStart[] = "snap-start";
+inline constexpr char kInitializationProvisioned[] = "provisioned-concurrency";
 
 // Everything of the spec that follows from the record; id, sockets and descriptors are the caller's.
 sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const char* initialization_type);
