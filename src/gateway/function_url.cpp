@@ -1,10 +1,17 @@
 #include "gateway/function_url.h"
 
 #include "gateway/cors.h"
+#include "gateway/sigv4.h"
 
 namespace thaw::gateway {
+namespace {
 
-http::Task<bool> answer_by_url(http::Exchange& exchange, const model::FunctionUrlConfig& url,
+// Of Lambda, in a signature's scope.
+constexpr std::string_view kService = "lambda";
+
+}  // namespace
+
+http::Task<bool> answer_by_url(http::Exchange& exchange, const model::FunctionUrlConfig& url, const AccessKeys& keys,
                                const std::string& request_id) {
   const http::RequestHead& head = exchange.request();
   const std::string id_field = "x-amzn-RequestId: " + request_id + "\r\n";
@@ -17,7 +24,8 @@ http::Task<bool> answer_by_url(http::Exchange& exchange, const model::FunctionUr
     }
   }
   if (url.auth_type == model::UrlAuthType::none) co_return false;
-  // No signature can be verified here, so that nobody is allowed.
+  const auto signature = co_await verify(exchange, keys, kService);
+  if (signature.ok() || exchange.responded()) co_return exchange.responded();
   co_await exchange.respond({.status = 403, .body = "{\"Message\":\"Forbidden\"}", .extra_fields = id_field});
   co_return true;
 }

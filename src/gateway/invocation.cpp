@@ -228,7 +228,7 @@ http::Task<> Gateway::invoke(http::Exchange& exchange, Route route, HeldBody* bo
     const auto url = url_of(route);
     if (!url.ok()) refused = url.error();
     if (url.ok() && *url) {
-      const bool answered = co_await answer_by_url(exchange, **url, request_id);
+      const bool answered = co_await answer_by_url(exchange, **url, options_.access_keys, request_id);
       if (answered) co_return;
       mode = (*url)->invoke_mode;
     }

@@ -297,3 +297,19 @@ def test_a_file_of_keys_that_cannot_be_taken_stops_the_daemon(tmp_path, text, mo
         assert SECRET not in str(ended.value) and "hidden" not in str(ended.value)
     finally:
         daemon.close()
+
+
+def test_a_function_url_with_aws_iam_takes_signed_requests_alone(signed):
+    client(signed).create_function_url_config(FunctionName="greet", AuthType="AWS_IAM")
+    try:
+        answer = send(sign(signed, "POST", "/fn/greet/some/where", data=b'{"n": 1}'))
+        assert answer.status_code == 200, answer.text
+        assert (answer.json()["event"]["rawPath"], answer.json()["event"]["body"]) == ("/some/where", '{"n": 1}')
+        for refused in (
+            requests.post(signed.url + "/fn/greet/", data=b"{}", timeout=harness.HANG_S),
+            send(sign(signed, "POST", "/fn/greet/", data=b"{}"), data=b'{"other": 1}'),
+            send(sign(signed, "POST", "/fn/greet/"), headers={"X-Amz-Date": "20200101T000000Z"}),
+        ):
+            assert (refused.status_code, refused.json()) == (403, {"Message": "Forbidden"})
+    finally:
+        client(signed).delete_function_url_config(FunctionName="greet")
