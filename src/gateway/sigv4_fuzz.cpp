@@ -1,12 +1,13 @@
 // Signed requests as an enemy may send them: "METHOD TARGET\nName: value\n…", and the same bytes as a file of keys.
 // Whatever comes, the canonical forms are stable, and the signature that is expected is the one that is then taken.
+#include "gateway/sigv4.h"
+
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <string_view>
 
 #include "gateway/canonical_request.h"
-#include "gateway/sigv4.h"
 
 namespace {
 

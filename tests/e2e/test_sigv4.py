@@ -304,7 +304,7 @@ def test_a_function_url_with_aws_iam_takes_signed_requests_alone(signed):
     try:
         answer = send(sign(signed, "POST", "/fn/greet/some/where", data=b'{"n": 1}'))
         assert answer.status_code == 200, answer.text
-        assert (answer.json()["event"]["rawPath"], answer.json()["event"]["body"]) == ("/some/where", '{"n": 1}')
+        assert (answer.json()["event"]["rawPath"], answer.json()["event"]["body"]) == ("/some/where", "eyJuIjogMX0=")
         for refused in (
             requests.post(signed.url + "/fn/greet/", data=b"{}", timeout=harness.HANG_S),
             send(sign(signed, "POST", "/fn/greet/", data=b"{}"), data=b'{"other": 1}'),

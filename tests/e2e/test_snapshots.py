@@ -224,7 +224,6 @@ def test_the_configuration_has_a_path_of_its_own(version):
         answer = kit.daemon.get(f"/2015-03-31/functions/{path}")
         assert (answer.status_code, answer.json()["Version"], answer.json()["State"]) == (200, number, "Active")
     assert kit.daemon.get("/2015-03-31/functions/kit:7/configuration").status_code == 404
-    assert kit.daemon.request("PUT", "/2015-03-31/functions/kit/configuration").status_code == 400
 
 
 def test_what_cannot_be_frozen_is_active_serves_by_init_and_says_why(version, app):
