@@ -220,7 +220,7 @@ def mistakes(aws):
     aws.refused("ResourceConflictException", f"{create} --function-name tea")
     aws.refused("InvalidParameterValueException", f"{CREATE} --function-name bad --zip-file fileb://bad.zip")
     assert "name" in aws.refused("ValidationException", f"{create} --function-name not/good").lower()
-    assert "memory" in aws.refused("ValidationException", f"{create} --function-name bad --memory-size 1").lower()
+    assert "memory" in aws.refused("ValidationException", f"{create} --function-name bad --memory-size 99999").lower()
     aws.refused("ResourceNotFoundException", "get-function --function-name nobody")
     aws.refused("ResourceNotFoundException", "invoke --function-name nobody answer.json")
     aws.refused("ResourceNotFoundException", "get-alias --function-name tea --name nobody")
@@ -244,8 +244,8 @@ def through_boto3(aws):
         Code={"ZipFile": zipped({"app.js": NODE_HANDLER})},
     )
     amazon.get_waiter("function_active_v2").wait(FunctionName=made["FunctionArn"])
-    with pytest.raises(amazon.exceptions.ResourceConflictException):
-        amazon.create_function(FunctionName="boto", Runtime="nodejs20.x", Handler="a.b", Role=ROLE, Code={"ZipFile": b"x"})
+    with pytest.raises(amazon.exceptions.InvalidParameterValueException):
+        amazon.create_function(FunctionName="no-zip", Runtime="nodejs20.x", Handler="a.b", Role=ROLE, Code={"ZipFile": b"x"})
     return 3 + len(names)
 
 
