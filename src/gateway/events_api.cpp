@@ -29,8 +29,7 @@ http::Task<Status> ControlApi::accept_event(http::Exchange& exchange, events::Ev
   event.payload = std::move(request.payload);
   Status accepted = co_await events_->intake().accept(exchange.loop(), request.request_id, event);
   if (!accepted.ok()) co_return accepted;
-  const std::string fields = "x-amzn-RequestId: " + request.request_id + "\r\n";
-  co_return co_await exchange.respond({.status = 202, .extra_fields = fields});
+  co_return co_await exchange.respond({.status = 202});
 }
 
 boost::json::object events_view(const events::EventsView& view) {
