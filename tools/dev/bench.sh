@@ -32,6 +32,7 @@ command_bench() {
   command_setup --test
   case $name in
     chat | memory-size) llama_for_tests ;;
+    invoke) [[ " $* " == *" --no-peers "* ]] || setup_npm "$ROOT/tools/npm-bench" "serverless-offline, 280 MB" ;;
   esac
   build_preset release
   export THAW_BIN=$ROOT/build/release/bin
