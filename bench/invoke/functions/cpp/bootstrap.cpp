@@ -72,6 +72,7 @@ int main() {
   for (;;) {
     const Answer event = call(socket, "GET " + std::string(kRoot) + "next" + host + "\r\n");
     const std::string path = std::string(kRoot) + event.field("Lambda-Runtime-Aws-Request-Id") + "/response";
-    call(socket, "POST " + path + host + "Content-Length: " + std::to_string(event.body.size()) + "\r\n\r\n" + event.body);
+    call(socket,
+         "POST " + path + host + "Content-Length: " + std::to_string(event.body.size()) + "\r\n\r\n" + event.body);
   }
 }
