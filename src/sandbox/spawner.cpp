@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "sandbox/seccomp_filter.h"
+#include "sandbox/spawner_lock.h"
 #include "sandbox/template_root.h"
 
 namespace thaw::sandbox {
@@ -26,6 +27,8 @@ constexpr int kEventsMax = 64;
 constexpr std::size_t kRequestsPerTurn = 16;
 constexpr std::uint32_t kSweepWaitMs = 5'000;
 constexpr auto kShutdownMax = std::chrono::seconds(10);
+// Longer than an earlier spawner takes to shut down and to sweep.
+constexpr auto kLockWaitMax = std::chrono::seconds(20);
 
 }  // namespace
 
@@ -36,6 +39,7 @@ Result<std::unique_ptr<Spawner>> Spawner::create(const SpawnerOptions& options, 
   spawner->buffer_.resize(protocol::kRequestBytesMax + 1);
   spawner->report_buffer_.resize(kMemoryMessageBytesMax);
 
+  ASSIGN_OR_RETURN(spawner->lock_, lock_spawner(options.cgroup_name, kLockWaitMax));
   ASSIGN_OR_RETURN(std::vector<CgroupMount> mounts, detect_cgroups());
   ASSIGN_OR_RETURN(spawner->cgroups_, CgroupTree::create(std::move(mounts), options.cgroup_name));
   if (!spawner->cgroups_->sweep(kSweepWaitMs)) {
@@ -223,8 +227,10 @@ void Spawner::flush() {
 }
 
 void sweep_cgroups(const std::string& cgroup_name) {
+  // Whoever holds it sweeps, or has its own groups there already.
+  const auto lock = lock_spawner(cgroup_name, std::chrono::milliseconds(0));
   auto mounts = detect_cgroups();
-  if (!mounts.ok()) return;
+  if (!lock.ok() || !mounts.ok()) return;
   auto tree = CgroupTree::create(std::move(mounts).value(), cgroup_name);
   if (!tree.ok()) return;
   if (!tree->sweep(kSweepWaitMs)) log::error("cgroups_left name={}", cgroup_name);

@@ -154,6 +154,7 @@ class Spawner {
   UniqueFd template_root_;
   UniqueFd engine_;
   UniqueFd own_network_;
+  UniqueFd lock_;  // before cgroups_: they are nobody else's
   std::optional<CgroupTree> cgroups_;
   std::vector<sock_filter> filter_;
   std::vector<std::byte> buffer_;

@@ -11,13 +11,6 @@ constexpr uid_t kUidBaseMin = 1000;
 static_assert(kUidFirst + std::uint64_t{kUidRanges} * kSlotsMaxLimit <= 2'147'483'648,
               "ids above 2^31 confuse programs");
 
-// FNV-1a (Fowler, Noll, Vo), 64 bits: a short name, not a secret.
-std::uint64_t hash_of(std::string_view text) {
-  std::uint64_t hash = 14695981039346656037ULL;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
-  return hash;
-}
-
 template <class Number>
 bool parse_number(std::string_view text, Number& into) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), into);
@@ -32,6 +25,12 @@ bool is_group_name(std::string_view name) {
 }
 
 }  // namespace
+
+std::uint64_t hash_of(std::string_view text) {
+  std::uint64_t hash = 14695981039346656037ULL;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  return hash;
+}
 
 std::string cgroup_name_for(const std::string& data_folder) {
   std::error_code ignored;

@@ -42,6 +42,8 @@ struct SpawnerOptions {
   std::string log_level = "info";
 };
 
+// FNV-1a (Fowler, Noll, Vo), 64 bits: for what is short and no secret.
+std::uint64_t hash_of(std::string_view text);
 // "thaw-" and 12 hexadecimal digits that stand for the data folder.
 std::string cgroup_name_for(const std::string& data_folder);
 

@@ -85,6 +85,15 @@ TEST_F(Environment, EgressThatDoesNotComeUpFailsTheStart) {
   EXPECT_NE(failed.error().message.find("egress"), std::string::npos) << failed.error().message;
 }
 
+TEST_F(Environment, ASpawnerThatFollowsAtOnceKeepsItsGroups) {
+  for (int round = 0; round < 10; ++round) {
+    const Running before = start({"/bin/sleep", "1000"});
+    host_.reset();  // its spawner goes on ending what it has
+    launch();
+    EXPECT_EQ(run({"/bin/echo", "here"}), "here\n") << round;
+  }
+}
+
 TEST_F(Environment, FunctionIsPidTwoOfItsOwnNamespaces) {
   EXPECT_EQ(run({"/bin/sh", "-c", "echo $$ $PPID $(hostname) $GREETING; pwd; cat hello.txt"}),
             "2 1 function hello\n/var/task\nhello from the package\n");
