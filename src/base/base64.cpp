@@ -17,6 +17,22 @@ int value_of(char c) {
 
 }  // namespace
 
+bool Base64Reader::read(char c, std::string& out) {
+  if (c == '=') {
+    // Two digits leave four bits and want two of them, three digits leave two and want one.
+    ++padding_;
+    return bits_ < 6 && padding_ <= bits_ / 2;
+  }
+  const int value = value_of(c);
+  if (value < 0 || padding_ > 0) return false;
+  word_ = (word_ << 6 | static_cast<unsigned>(value)) & 0xFFFFFU;
+  bits_ += 6;
+  if (bits_ < 8) return true;
+  bits_ -= 8;
+  out += static_cast<char>(word_ >> bits_ & 0xFFU);
+  return true;
+}
+
 std::string base64_encoded(std::string_view bytes) {
   std::string out;
   out.reserve((bytes.size() + 2) / 3 * 4);
@@ -31,22 +47,13 @@ std::string base64_encoded(std::string_view bytes) {
 }
 
 std::optional<std::string> base64_decoded(std::string_view text) {
-  for (int padding = 0; padding < 2 && text.ends_with('='); ++padding) text.remove_suffix(1);
-  // One digit alone holds no byte.
-  if (text.size() % 4 == 1) return std::nullopt;
+  Base64Reader reader;
   std::string out;
   out.reserve(text.size() / 4 * 3 + 2);
-  std::uint32_t word = 0;
-  int bits = 0;
   for (const char c : text) {
-    const int value = value_of(c);
-    if (value < 0) return std::nullopt;
-    word = (word << 6 | static_cast<std::uint32_t>(value)) & 0xFFFF;
-    bits += 6;
-    if (bits < 8) continue;
-    bits -= 8;
-    out += static_cast<char>(word >> bits & 255U);
+    if (!reader.read(c, out)) return std::nullopt;
   }
+  if (!reader.ends()) return std::nullopt;
   return out;
 }
 

@@ -10,7 +10,7 @@
 #include <csignal>
 #include <thread>
 
-#include "control/folder_for_test.h"
+#include "control/catalog_for_test.h"
 #include "control/sql_catalog.h"
 #include "control/zip_for_test.h"
 
@@ -26,17 +26,8 @@ std::string package(const std::string& code) {
   return ZipForTest().file("thaw.toml", kManifest).file("app.py", code).bytes();
 }
 
-class CatalogTest : public ::testing::Test {
+class CatalogTest : public CatalogForTest {
  protected:
-  void SetUp() override { reopen(); }
-
-  void reopen() {
-    catalog_.reset();
-    auto opened = open_catalog(data_.path(), {.removal_delay = std::chrono::milliseconds(0)});
-    ASSERT_TRUE(opened.ok()) << opened.error().message;
-    catalog_ = std::move(*opened);
-  }
-
   Result<model::FunctionRecord> deploy(const std::string& name, const std::string& zip,
                                        const std::string& overrides = "") {
     const std::string path = catalog_->new_upload_path();
@@ -62,9 +53,6 @@ class CatalogTest : public ::testing::Test {
     }
     EXPECT_EQ(count_in(data_.at("packages")), count);
   }
-
-  FolderForTest data_;
-  std::unique_ptr<Catalog> catalog_;
 };
 
 TEST_F(CatalogTest, SettingsOutliveReopeningAndDeploysAndGoWithTheFunction) {

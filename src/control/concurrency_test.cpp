@@ -5,7 +5,7 @@
 
 #include <thread>
 
-#include "control/folder_for_test.h"
+#include "control/catalog_for_test.h"
 #include "control/zip_for_test.h"
 
 namespace thaw::control {
@@ -13,15 +13,12 @@ namespace {
 
 using ::testing::HasSubstr;
 
-class ConcurrencyGateTest : public ::testing::Test {
+class ConcurrencyGateTest : public CatalogForTest {
  protected:
   void SetUp() override {
-    auto opened = Catalog::open(data_.path());
-    ASSERT_TRUE(opened.ok()) << opened.error().message;
-    catalog_ = std::move(*opened);
+    CatalogForTest::SetUp();
     for (const char* name : {"a", "b"}) {
-      const std::string path = catalog_->new_upload_path();
-      write_for_test(path, ZipForTest().file("thaw.toml", "command = [\"x\"]\n").bytes());
+      const std::string path = upload(ZipForTest().file("thaw.toml", "command = [\"x\"]\n").bytes());
       ASSERT_TRUE(catalog_->deploy({.name = name, .package_path = path}).ok());
     }
   }
@@ -32,9 +29,6 @@ class ConcurrencyGateTest : public ::testing::Test {
                                          "{\"ReservedConcurrentExecutions\":" + std::to_string(executions) + "}"})
                     .ok());
   }
-
-  FolderForTest data_;
-  std::unique_ptr<Catalog> catalog_;
 };
 
 TEST_F(ConcurrencyGateTest, AReservationIsTheFunctionsOwnAndItsMost) {

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "control/catalog.h"
-#include "control/folder_for_test.h"
+#include "control/catalog_for_test.h"
 #include "control/sql_catalog.h"
 #include "control/zip_for_test.h"
 
@@ -16,23 +16,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-class LayersTest : public ::testing::Test {
+class LayersTest : public CatalogForTest {
  protected:
-  void SetUp() override { reopen(); }
-
-  void reopen() {
-    catalog_.reset();
-    auto opened = open_catalog(data_.path(), {.removal_delay = std::chrono::milliseconds(0)});
-    ASSERT_TRUE(opened.ok()) << opened.error().message;
-    catalog_ = std::move(*opened);
-  }
-
-  std::string upload(const std::string& zip) {
-    const std::string path = catalog_->new_upload_path();
-    write_for_test(path, zip);
-    return path;
-  }
-
   std::uint64_t publish(const std::string& name, const ZipForTest& zip) {
     Layers::Publish request{.layer = {.name = name}, .package_path = upload(zip.bytes())};
     request.layer.zip = {.sha256 = std::string(64, 'a'), .bytes = 1};
@@ -71,9 +56,6 @@ class LayersTest : public ::testing::Test {
     EXPECT_FALSE(std::filesystem::exists(data_.at("packages/" + sha256)));
     EXPECT_FALSE(std::filesystem::exists(data_.at("packages/" + sha256 + ".zip")));
   }
-
-  FolderForTest data_;
-  std::unique_ptr<Catalog> catalog_;
 };
 
 TEST_F(LayersTest, NumbersAreNotGivenTwice) {

@@ -10,7 +10,7 @@
 #include <csignal>
 #include <thread>
 
-#include "control/folder_for_test.h"
+#include "control/catalog_for_test.h"
 #include "control/sql_catalog.h"
 #include "control/zip_for_test.h"
 
@@ -31,17 +31,8 @@ Result<model::FunctionRecord> deploy_to(Catalog& catalog, const std::string& nam
   return catalog.deploy({.name = name, .package_path = path, .overrides = ""});
 }
 
-class VersionsTest : public ::testing::Test {
+class VersionsTest : public CatalogForTest {
  protected:
-  void SetUp() override { reopen(); }
-
-  void reopen() {
-    catalog_.reset();
-    auto opened = open_catalog(data_.path(), {.removal_delay = std::chrono::milliseconds(0)});
-    ASSERT_TRUE(opened.ok()) << opened.error().message;
-    catalog_ = std::move(*opened);
-  }
-
   void deploy(const std::string& name, const std::string& code) {
     const auto record = deploy_to(*catalog_, name, code);
     ASSERT_TRUE(record.ok()) << record.error().message;
@@ -81,9 +72,6 @@ class VersionsTest : public ::testing::Test {
     session << "DROP TABLE settings";
     session << "UPDATE schema_version SET version = 2";
   }
-
-  FolderForTest data_;
-  std::unique_ptr<Catalog> catalog_;
 };
 
 TEST_F(VersionsTest, VersionKeepsItsConfigurationAndPackageWhenTheFunctionIsReplaced) {

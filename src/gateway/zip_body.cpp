@@ -7,31 +7,7 @@ constexpr std::string_view kZipKey = "ZipFile";
 
 Error no_base64() { return invalid_argument("ZipFile is not base64"); }
 
-int sextet(char c) {
-  if (c >= 'A' && c <= 'Z') return c - 'A';
-  if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-  if (c >= '0' && c <= '9') return c - '0' + 52;
-  if (c == '+') return 62;
-  return c == '/' ? 63 : -1;
-}
-
 }  // namespace
-
-bool Base64Reader::read(char c, std::string& out) {
-  if (c == '\n' || c == '\r') return true;
-  if (c == '=') {
-    padded_ = true;
-    return bits_ < 6;
-  }
-  const int value = sextet(c);
-  if (value < 0 || padded_) return false;
-  word_ = (word_ << 6 | static_cast<unsigned>(value)) & 0xFFFFFU;
-  bits_ += 6;
-  if (bits_ < 8) return true;
-  bits_ -= 8;
-  out += static_cast<char>(word_ >> bits_ & 0xFFU);
-  return true;
-}
 
 Status ZipBody::read(std::string_view piece, std::string& zip) {
   const std::size_t before = zip.size();
@@ -100,6 +76,8 @@ Status ZipBody::read_in_zip(char c, std::string& zip) {
     return {};
   } else if (c == '"') {
     return end_zip();
+  } else if (c == '\n' || c == '\r') {
+    return {};
   }
   if (!base64_.read(c, zip)) return no_base64();
   return {};

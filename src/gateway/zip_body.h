@@ -9,28 +9,13 @@
 #include <string>
 #include <string_view>
 
+#include "base/base64.h"
 #include "base/result.h"
 
 namespace thaw::gateway {
 
 // Far above what a function's configuration can need.
 inline constexpr std::size_t kJsonWithoutZipBytesMax = 256 << 10;
-
-// Bytes of base64 (RFC 4648) that come in pieces; line breaks between them are passed over.
-class Base64Reader {
- public:
-  // Appends what is decoded. False when the text is no base64.
-  bool read(char c, std::string& out);
-  // Whether what was read ends where base64 can.
-  bool ends() const { return bits_ < 6 && word_bits_are_zero(); }
-
- private:
-  bool word_bits_are_zero() const { return (word_ & ((1U << bits_) - 1)) == 0; }
-
-  unsigned word_ = 0;
-  unsigned bits_ = 0;  // of word_, not given out yet
-  bool padded_ = false;
-};
 
 class ZipBody {
  public:

@@ -1,54 +1,17 @@
 #include "http/server.h"
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <thread>
 
+#include "http/raw_client_for_test.h"
+
 namespace thaw::http {
 namespace {
 
 using namespace std::chrono_literals;
-
-// A real client on a real socket, so that malformed bytes can be sent.
-class RawClient {
- public:
-  explicit RawClient(std::uint16_t port) : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const timeval bound{10, 0};
-    ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof(bound));
-    EXPECT_EQ(::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  }
-  void send(std::string_view bytes) { (void)::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL); }
-  void receive_at_most(int bytes) { ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)); }
-  // Reads up to so many bytes: what recv() gives.
-  ssize_t some(std::size_t bytes) {
-    char chunk[4096];
-    return ::recv(socket_.get(), chunk, std::min(bytes, sizeof(chunk)), 0);
-  }
-  void half_close() { ::shutdown(socket_.get(), SHUT_WR); }
-  // Reads until the text has been seen, or the end.
-  std::string until(std::string_view text) {
-    std::string got;
-    char chunk[4096];
-    while (got.find(text) == std::string::npos) {
-      const ssize_t count = ::recv(socket_.get(), chunk, sizeof(chunk), 0);
-      if (count <= 0) break;
-      got.append(chunk, static_cast<std::size_t>(count));
-    }
-    return got;
-  }
-  std::string all() { return until(std::string_view("\0never\0", 7)); }
-
- private:
-  UniqueFd socket_;
-};
 
 // Longer than any write may wait here.
 constexpr auto kSilence = 1500ms;

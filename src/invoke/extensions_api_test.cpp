@@ -22,12 +22,12 @@ class ExtensionsApiTest : public RuntimeApiTest {
   static std::string named(std::string_view name) { return "Lambda-Extension-Name: " + std::string(name) + "\r\n"; }
   static std::string known(std::string_view id) { return "Lambda-Extension-Identifier: " + std::string(id) + "\r\n"; }
   // The identifier.
-  std::string register_one(RawClient& client, std::string_view name, std::string_view events) {
+  std::string register_one(http::RawClient& client, std::string_view name, std::string_view events) {
     const auto answer = client.ask("POST", kRegister, named(name), events);
     EXPECT_EQ(answer.status, 200) << answer.body;
     return answer.field("Lambda-Extension-Identifier");
   }
-  void expect_refusal(const RawClient::Answer& answer, std::string_view type) {
+  void expect_refusal(const http::RawClient::Answer& answer, std::string_view type) {
     EXPECT_EQ(answer.status, 403);
     EXPECT_THAT(answer.body, HasSubstr("\"errorType\":\"" + std::string(type) + "\""));
   }
@@ -35,7 +35,7 @@ class ExtensionsApiTest : public RuntimeApiTest {
 };
 
 TEST_F(ExtensionsApiTest, RegistrationTellsOfTheFunction) {
-  RawClient client(port_);
+  http::RawClient client(port_);
   const auto answer =
       client.ask("POST", kRegister, named("inside") + "Lambda-Extension-Accept-Feature: accountId\r\n", kInvokeOnly);
   EXPECT_EQ(answer.status, 200);
@@ -47,7 +47,7 @@ TEST_F(ExtensionsApiTest, RegistrationTellsOfTheFunction) {
 
 TEST_F(ExtensionsApiTest, RegistrationsThatAreRefused) {
   api_->extensions().expect({"outside"});
-  RawClient client(port_);
+  http::RawClient client(port_);
   expect_refusal(client.ask("POST", kRegister, "", kInvokeOnly), "Extension.InvalidExtensionName");
   expect_refusal(client.ask("POST", kRegister, named(std::string(200, 'x')), kInvokeOnly),
                  "Extension.InvalidExtensionName");
@@ -64,15 +64,15 @@ TEST_F(ExtensionsApiTest, RegistrationsThatAreRefused) {
 }
 
 TEST_F(ExtensionsApiTest, NobodyRegistersOnceTheRuntimeIsReady) {
-  RawClient runtime(port_);
+  http::RawClient runtime(port_);
   runtime.send_request("GET", kNext);
   ASSERT_TRUE(ready().get().ok());
-  RawClient client(port_);
+  http::RawClient client(port_);
   expect_refusal(client.ask("POST", kRegister, named("late"), kInvokeOnly), "Extension.RegistrationClosed");
 }
 
 TEST_F(ExtensionsApiTest, IdentifiersThatAreMissingOrUnknown) {
-  RawClient client(port_);
+  http::RawClient client(port_);
   for (const auto& [method, path] :
        {std::pair("GET", kEventNext), std::pair("POST", std::string_view("/2020-01-01/extension/init/error"))}) {
     expect_refusal(client.ask(method, path), "Extension.MissingExtensionIdentifier");
@@ -84,10 +84,10 @@ TEST_F(ExtensionsApiTest, IdentifiersThatAreMissingOrUnknown) {
 TEST_F(ExtensionsApiTest, TheInitWaitsForAllToAskForTheirFirstEvent) {
   api_->extensions().expect({"outside"});
   auto status = ready();
-  RawClient runtime(port_);
+  http::RawClient runtime(port_);
   runtime.send_request("GET", kNext);
   EXPECT_TRUE(pending(status));
-  RawClient extension(port_);
+  http::RawClient extension(port_);
   const std::string id = register_one(extension, "outside", kBoth);
   EXPECT_TRUE(pending(status));
   extension.send_request("GET", kEventNext, known(id));
@@ -97,10 +97,10 @@ TEST_F(ExtensionsApiTest, TheInitWaitsForAllToAskForTheirFirstEvent) {
 
 TEST_F(ExtensionsApiTest, AnInvocationIsOverWhenWhoHearsOfItAsksForTheNext) {
   api_->extensions().expect({"outside"});
-  RawClient extension(port_);
+  http::RawClient extension(port_);
   const std::string id = register_one(extension, "outside", kBoth);
   extension.send_request("GET", kEventNext, known(id));
-  RawClient runtime(port_);
+  http::RawClient runtime(port_);
   runtime.send_request("GET", kNext);
   ASSERT_TRUE(ready().get().ok());
   EXPECT_TRUE(api_->extensions().at_rest());
@@ -131,10 +131,10 @@ TEST_F(ExtensionsApiTest, AnInvocationIsOverWhenWhoHearsOfItAsksForTheNext) {
 }
 
 TEST_F(ExtensionsApiTest, AnExtensionThatNeverRestsIsBoundedByTheTime) {
-  RawClient extension(port_);
+  http::RawClient extension(port_);
   const std::string id = register_one(extension, "inside", kInvokeOnly);
   extension.send_request("GET", kEventNext, known(id));
-  RawClient runtime(port_);
+  http::RawClient runtime(port_);
   runtime.send_request("GET", kNext);
   ASSERT_TRUE(ready().get().ok());
   auto outcome = invoke("1");
@@ -149,7 +149,7 @@ TEST_F(ExtensionsApiTest, AnExtensionThatNeverRestsIsBoundedByTheTime) {
 
 TEST_F(ExtensionsApiTest, AnErrorOfAnExtensionFailsTheInit) {
   auto status = ready();
-  RawClient extension(port_);
+  http::RawClient extension(port_);
   const std::string id = register_one(extension, "inside", kInvokeOnly);
   const std::string_view path = "/2020-01-01/extension/init/error";
   expect_refusal(extension.ask("POST", path, known(id), "{}"), "Extension.MissingHeader");
@@ -164,14 +164,14 @@ TEST_F(ExtensionsApiTest, AnErrorOfAnExtensionFailsTheInit) {
 
 TEST_F(ExtensionsApiTest, AnExtensionThatIsLostFailsTheEvent) {
   api_->extensions().expect({"outside"});
-  RawClient extension(port_);
+  http::RawClient extension(port_);
   extension.send_request("GET", kEventNext, known(register_one(extension, "outside", kInvokeOnly)));
-  RawClient runtime(port_);
+  http::RawClient runtime(port_);
   runtime.send_request("GET", kNext);
   ASSERT_TRUE(ready().get().ok());
   auto outcome = invoke("1");
   EXPECT_EQ(runtime.answer().status, 200);
-  RawClient launcher(port_);
+  http::RawClient launcher(port_);
   EXPECT_EQ(launcher.ask("POST", "/thaw/extensions/lost", named("outside"), "exit status 3").status, 200);
   ASSERT_EQ(outcome.wait_for(kHang), std::future_status::ready);
   const EventOutcome failed = outcome.get();
@@ -182,9 +182,9 @@ TEST_F(ExtensionsApiTest, AnExtensionThatIsLostFailsTheEvent) {
 
 TEST_F(ExtensionsApiTest, TheLauncherHearsWhenAllHaveRegistered) {
   api_->extensions().expect({"a", "b"});
-  RawClient launcher(port_);
+  http::RawClient launcher(port_);
   launcher.send_request("GET", "/thaw/extensions/registered");
-  RawClient extension(port_);
+  http::RawClient extension(port_);
   register_one(extension, "a", kInvokeOnly);
   register_one(extension, "b", kInvokeOnly);
   EXPECT_EQ(launcher.answer().status, 200);
@@ -192,9 +192,9 @@ TEST_F(ExtensionsApiTest, TheLauncherHearsWhenAllHaveRegistered) {
 
 TEST_F(ExtensionsApiTest, TheLauncherHearsWhenTheEnvironmentEnds) {
   api_->extensions().expect({"a"});
-  RawClient launcher(port_);
+  http::RawClient launcher(port_);
   launcher.send_request("GET", "/thaw/extensions/registered");
-  RawClient extension(port_);
+  http::RawClient extension(port_);
   EXPECT_EQ(extension.ask("GET", "/2018-06-01/none").status, 404);
   api_->end();
   EXPECT_EQ(launcher.answer().status, 410);

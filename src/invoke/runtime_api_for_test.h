@@ -10,7 +10,7 @@
 #include <memory>
 #include <string>
 
-#include "invoke/raw_client_for_test.h"
+#include "http/raw_client_for_test.h"
 #include "invoke/runtime_api.h"
 
 namespace thaw::invoke {
@@ -59,7 +59,7 @@ class RuntimeApiTest : public testing::Test {
   }
   // A runtime that does nothing wrong.
   void serve_one(const std::string& id) {
-    RawClient runtime(port_);
+    http::RawClient runtime(port_);
     auto outcome = invoke(id);
     EXPECT_EQ(runtime.ask("GET", kNext).field("Lambda-Runtime-Aws-Request-Id"), id);
     EXPECT_EQ(runtime.ask("POST", path(id, "response"), "", "\"fine\"").status, 202);

@@ -19,9 +19,9 @@ TEST_F(RuntimeApiMisuseTest, GarbageIsRefusedAndHarmsNobody) {
        {std::string_view("\0\1\2\3\r\n\r\n", 8), std::string_view("GET\r\n\r\n"),
         std::string_view("POST /2018-06-01/runtime/invocation/1/response HTTP/1.1\r\nContent-Length: x\r\n\r\n"),
         std::string_view("GET /2018-06-01/runtime/invocation/next HTTP/9.9\r\n\r\n")}) {
-    RawClient client(port_);
+    http::RawClient client(port_);
     client.send(bytes);
-    const RawClient::Answer answer = client.answer();
+    const http::RawClient::Answer answer = client.answer();
     EXPECT_TRUE(answer.status == 0 || answer.status >= 400) << answer.head;
     EXPECT_TRUE(client.ends());
   }
@@ -29,7 +29,7 @@ TEST_F(RuntimeApiMisuseTest, GarbageIsRefusedAndHarmsNobody) {
 }
 
 TEST_F(RuntimeApiMisuseTest, AHeadWithoutEndIsRefused) {
-  RawClient client(port_);
+  http::RawClient client(port_);
   client.send("GET " + std::string(kNext) + " HTTP/1.1\r\nHost: x\r\nX: " + std::string(200000, 'a') + "\r\n\r\n");
   EXPECT_EQ(client.answer().status, 431);
   EXPECT_TRUE(client.ends());
@@ -37,7 +37,7 @@ TEST_F(RuntimeApiMisuseTest, AHeadWithoutEndIsRefused) {
 }
 
 TEST_F(RuntimeApiMisuseTest, PathsAndMethodsThatDoNotExist) {
-  RawClient client(port_);
+  http::RawClient client(port_);
   for (const char* path :
        {"/", "/2018-06-01/runtime/", "/2018-06-01/runtime/invocation/", "/2018-06-01/runtime/invocation/1",
         "/2018-06-01/runtime/invocation/1/response/more", "/2020-01-01/extension/nothing"}) {
@@ -47,7 +47,7 @@ TEST_F(RuntimeApiMisuseTest, PathsAndMethodsThatDoNotExist) {
 }
 
 TEST_F(RuntimeApiMisuseTest, AnAnswerToNobodyAndASecondOneAreRefused) {
-  RawClient runtime(port_);
+  http::RawClient runtime(port_);
   auto outcome = invoke("1");
   EXPECT_EQ(runtime.ask("GET", kNext).status, 200);
   for (const char* id : {"2", "", "..", "%2e"}) {
@@ -62,7 +62,7 @@ TEST_F(RuntimeApiMisuseTest, AnAnswerToNobodyAndASecondOneAreRefused) {
 }
 
 TEST_F(RuntimeApiMisuseTest, AnAnswerThatStopsHalfWayEndsWithTheEventsTime) {
-  RawClient runtime(port_);
+  http::RawClient runtime(port_);
   auto outcome = invoke("1", 300ms);
   EXPECT_EQ(runtime.ask("GET", kNext).status, 200);
   runtime.send("POST " + path("1", "response") + " HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf");
@@ -74,7 +74,7 @@ TEST_F(RuntimeApiMisuseTest, AnAnswerThatStopsHalfWayEndsWithTheEventsTime) {
 TEST_F(RuntimeApiMisuseTest, AnAnswerThatBreaksOffFailsTheEvent) {
   auto outcome = invoke("1");
   {
-    RawClient runtime(port_);
+    http::RawClient runtime(port_);
     EXPECT_EQ(runtime.ask("GET", kNext).status, 200);
     runtime.send("POST " + path("1", "response") + " HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf");
   }
@@ -85,7 +85,7 @@ TEST_F(RuntimeApiMisuseTest, AnAnswerThatBreaksOffFailsTheEvent) {
 
 TEST_F(RuntimeApiMisuseTest, AWaiterThatGoesAwayTakesNoEventWithIt) {
   for (int i = 0; i < 5; ++i) {
-    RawClient gone(port_);
+    http::RawClient gone(port_);
     gone.send_request("GET", kNext);
   }
   // They are seen to be gone at a sweep.
@@ -94,7 +94,7 @@ TEST_F(RuntimeApiMisuseTest, AWaiterThatGoesAwayTakesNoEventWithIt) {
 }
 
 TEST_F(RuntimeApiMisuseTest, AHalfClosedConnectionIsNoRuntime) {
-  RawClient half(port_);
+  http::RawClient half(port_);
   half.send_request("GET", kNext);
   half.half_close();
   EXPECT_TRUE(half.ends());
@@ -102,9 +102,9 @@ TEST_F(RuntimeApiMisuseTest, AHalfClosedConnectionIsNoRuntime) {
 }
 
 TEST_F(RuntimeApiMisuseTest, ConnectionsBeyondTheBoundWaitForOneThatEnds) {
-  std::vector<std::unique_ptr<RawClient>> clients;
+  std::vector<std::unique_ptr<http::RawClient>> clients;
   for (int i = 0; i < 100; ++i) {
-    clients.push_back(std::make_unique<RawClient>(port_));
+    clients.push_back(std::make_unique<http::RawClient>(port_));
     EXPECT_TRUE(clients.back()->connected());
   }
   clients.clear();
@@ -112,7 +112,7 @@ TEST_F(RuntimeApiMisuseTest, ConnectionsBeyondTheBoundWaitForOneThatEnds) {
 }
 
 TEST_F(RuntimeApiMisuseTest, AnInitErrorIsTakenOnceWhateverItsBody) {
-  RawClient runtime(port_);
+  http::RawClient runtime(port_);
   auto status = ready();
   EXPECT_EQ(runtime.ask("POST", "/2018-06-01/runtime/init/error", "", "no JSON").status, 202);
   ASSERT_EQ(status.wait_for(kHang), std::future_status::ready);
@@ -124,7 +124,7 @@ TEST_F(RuntimeApiMisuseTest, AnInitErrorIsTakenOnceWhateverItsBody) {
 }
 
 TEST_F(RuntimeApiMisuseTest, WhoWaitsWhenTheEnvironmentEndsIsTold) {
-  RawClient runtime(port_);
+  http::RawClient runtime(port_);
   runtime.send_request("GET", kNext);
   ASSERT_TRUE(ready().get().ok());
   api_->end();

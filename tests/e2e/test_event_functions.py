@@ -3,11 +3,10 @@
 import base64
 import concurrent.futures
 import json
-import os
 import re
 import shutil
-import subprocess
 
+import amazon_clients
 import harness
 import pytest
 
@@ -258,18 +257,7 @@ def test_a_handler_that_is_not_there_is_named(daemon, tmp_path):
 
 @pytest.fixture
 def amazon(daemon):
-    """boto3's client, unmodified."""
-    import boto3
-    import botocore.config
-
-    return boto3.client(
-        "lambda",
-        endpoint_url=daemon.url,
-        region_name="us-east-1",
-        aws_access_key_id="any",
-        aws_secret_access_key="thing",
-        config=botocore.config.Config(retries={"max_attempts": 0}),
-    )
+    return amazon_clients.client(daemon)
 
 
 def test_boto3_invokes_functions_versions_and_aliases(daemon, amazon):
@@ -299,10 +287,6 @@ def test_boto3_invokes_functions_versions_and_aliases(daemon, amazon):
 def test_the_aws_command_invokes_a_function(daemon, tmp_path):
     daemon.deploy(EVENTS, "aws-cli")
     out = tmp_path / "out.json"
-    variables = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "thing", "AWS_DEFAULT_REGION": "us-east-1"}
-    words = ["/usr/bin/aws", "lambda", "invoke", "--endpoint-url", daemon.url, "--function-name", "aws-cli"]
-    words += ["--cli-binary-format", "raw-in-base64-out", "--payload", '{"n": 2}', str(out)]
-    done = subprocess.run(words, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["StatusCode"] == 200
+    words = ["invoke", "--function-name", "aws-cli", "--cli-binary-format", "raw-in-base64-out", "--payload", '{"n": 2}']
+    assert amazon_clients.output(amazon_clients.run(daemon, [*words, str(out)]))["StatusCode"] == 200
     assert json.loads(out.read_text())["event"] == {"n": 2}

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 
+import amazon_clients
 import harness
 import pytest
 import requests
@@ -168,10 +169,7 @@ def test_a_damaged_queue_is_named(serve):
 
 
 def test_boto3_sends_events(quick):
-    import boto3
-
-    amazon = boto3.client("lambda", endpoint_url=quick.url, region_name="us-east-1", aws_access_key_id="any",
-                          aws_secret_access_key="thing")
+    amazon = amazon_clients.client(quick)
     function = quick.deploy(EVENTS, "boto")
     answer = amazon.invoke(FunctionName="boto", InvocationType="Event", Payload=b'{"n": 1}')
     assert answer["StatusCode"] == 202

@@ -5,41 +5,21 @@ import hashlib
 import io
 import json
 import os
-import subprocess
 import zipfile
 
-import boto3
-import botocore
+import amazon_clients
+import botocore.exceptions
 import harness
 import object_server
 import pytest
+from amazon_clients import ROLE, client, zipped
 
-ROLE = "arn:aws:iam::000000000000:role/any"
 HANDLER = """
 import os
 
 def run(event, context):
     return {"event": event, "word": os.environ.get("WORD"), "here": sorted(os.listdir("/var/task")), "says": "%s"}
 """
-
-
-def client(daemon):
-    return boto3.client(
-        "lambda",
-        region_name="us-east-1",
-        endpoint_url=daemon.url,
-        aws_access_key_id="any",
-        aws_secret_access_key="thing",
-        config=botocore.config.Config(retries={"max_attempts": 0}),
-    )
-
-
-def zipped(files):
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return out.getvalue()
 
 
 def package(says="first"):
@@ -196,15 +176,7 @@ def test_limits_are_lambdas(daemon):
         ({"Environment": {"Variables": {"BIG": "x" * 4096}}}, "InvalidParameterValueException", "4KB"),
         ({"Architectures": ["arm64"]}, "InvalidParameterValueException", "arm64"),
     ]:
-        no_checks = botocore.config.Config(parameter_validation=False)
-        lax = boto3.client(
-            "lambda",
-            region_name="us-east-1",
-            endpoint_url=daemon.url,
-            aws_access_key_id="any",
-            aws_secret_access_key="thing",
-            config=no_checks,
-        )
+        lax = client(daemon, parameter_validation=False)
         found, status, message = refused(create, amazon=lax, name="limits", **members)
         assert (found, status) == (kind, 400), message
         assert says in message
@@ -216,19 +188,9 @@ def test_limits_are_lambdas(daemon):
 
 def test_the_aws_command_makes_and_changes_a_function(daemon, tmp_path):
     (tmp_path / "code.zip").write_bytes(package())
-    variables = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "thing", "AWS_DEFAULT_REGION": "us-east-1"}
 
     def aws(*words):
-        done = subprocess.run(
-            ["/usr/bin/aws", "lambda", "--endpoint-url", daemon.url, *words],
-            env={**os.environ, **variables},
-            capture_output=True,
-            text=True,
-            timeout=harness.HANG_S,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout) if done.stdout.strip() else None
+        return amazon_clients.output(amazon_clients.run(daemon, words))
 
     name = ["--function-name", "by-cli"]
     what = ["--runtime", "python3.11", "--handler", "app.run", "--role", ROLE]

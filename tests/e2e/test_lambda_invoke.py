@@ -3,8 +3,7 @@
 import base64
 import json
 
-import boto3
-import botocore.config
+import amazon_clients
 import harness
 import pytest
 
@@ -14,15 +13,7 @@ TAIL_MAX = 4096
 
 @pytest.fixture
 def amazon(daemon):
-    """boto3's client, unmodified."""
-    return boto3.client(
-        "lambda",
-        endpoint_url=daemon.url,
-        region_name="us-east-1",
-        aws_access_key_id="any",
-        aws_secret_access_key="thing",
-        config=botocore.config.Config(retries={"max_attempts": 0}),
-    )
+    return amazon_clients.client(daemon)
 
 
 def invoke(amazon, name, event, log_type="Tail"):

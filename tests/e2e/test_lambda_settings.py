@@ -3,12 +3,9 @@
 import concurrent.futures
 import io
 import json
-import os
-import subprocess
 import zipfile
 
-import boto3
-import botocore.config
+import amazon_clients
 import harness
 import pytest
 from botocore.exceptions import ClientError
@@ -18,14 +15,7 @@ ARN = "arn:aws:lambda:us-east-1:000000000000:function:"
 
 
 def client(daemon):
-    return boto3.client(
-        "lambda",
-        endpoint_url=daemon.url,
-        region_name="us-east-1",
-        aws_access_key_id="any",
-        aws_secret_access_key="thing",
-        config=botocore.config.Config(retries={"max_attempts": 0}, parameter_validation=False),
-    )
+    return amazon_clients.client(daemon, parameter_validation=False)
 
 
 @pytest.fixture
@@ -35,16 +25,7 @@ def amazon(daemon):
 
 def aws(daemon, *words):
     """What the aws command prints, as JSON."""
-    variables = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "thing", "AWS_DEFAULT_REGION": "us-east-1"}
-    done = subprocess.run(
-        ["/usr/bin/aws", "lambda", *words, "--endpoint-url", daemon.url],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=harness.HANG_S,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout) if done.stdout else None
+    return amazon_clients.output(amazon_clients.run(daemon, words))
 
 
 def refused(call, **arguments):

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 
-import boto3
+import amazon_clients
 import botocore.auth
 import botocore.awsrequest
 import botocore.config
@@ -46,15 +46,7 @@ def signed(tmp_path_factory):
 
 
 def client(daemon, key=ID, secret=SECRET, token=None):
-    return boto3.client(
-        "lambda",
-        endpoint_url=daemon.url,
-        region_name="us-east-1",
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        aws_session_token=token,
-        config=botocore.config.Config(retries={"max_attempts": 0}),
-    )
+    return amazon_clients.client(daemon, key, secret, token)
 
 
 def sign(daemon, method, path, data=b"", headers=None, signer=botocore.auth.SigV4Auth, **options):
@@ -215,14 +207,10 @@ def test_a_body_past_its_bound_is_refused_before_it_is_read(signed):
 
 
 def test_the_aws_command_signs(signed, tmp_path):
-    variables = {"AWS_ACCESS_KEY_ID": ID, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "eu-central-1"}
-    words = ["/usr/bin/aws", "lambda", "invoke", "--endpoint-url", signed.url, "--function-name", "greet"]
-    words += ["--cli-binary-format", "raw-in-base64-out", "--payload", '{"n": 2}', str(tmp_path / "out.json")]
-    done = subprocess.run(words, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    done = subprocess.run(
-        words, env={**os.environ, **variables, "AWS_SECRET_ACCESS_KEY": "x"}, capture_output=True, text=True, timeout=60
-    )
+    words = ["invoke", "--function-name", "greet", "--cli-binary-format", "raw-in-base64-out", "--payload", '{"n": 2}']
+    words.append(str(tmp_path / "out.json"))
+    amazon_clients.output(amazon_clients.run(signed, words, key=ID, secret=SECRET, region="eu-central-1"))
+    done = amazon_clients.run(signed, words, key=ID, secret="x")
     assert done.returncode != 0 and "InvalidSignatureException" in done.stderr
 
 

@@ -1,4 +1,4 @@
-// A client of the Runtime API as misbehaving runtimes are: bytes on a real socket, whatever they are.
+// A client as misbehaving ones are: bytes on a real socket, whatever they are.
 #pragma once
 
 #include <arpa/inet.h>
@@ -6,13 +6,16 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/unique_fd.h"
 
-namespace thaw::invoke {
+namespace thaw::http {
 
 class RawClient {
  public:
@@ -39,6 +42,19 @@ class RawClient {
     send(std::string(method) + " " + std::string(path) + " HTTP/1.1\r\nHost: x\r\nContent-Length: " +
          std::to_string(body.size()) + "\r\n" + std::string(fields) + "\r\n" + std::string(body));
   }
+  void receive_at_most(int bytes) { ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)); }
+  // Reads up to so many bytes: what recv() gives.
+  ssize_t some(std::size_t bytes) {
+    char chunk[4096];
+    return ::recv(socket_.get(), chunk, std::min(bytes, sizeof(chunk)), 0);
+  }
+  // Reads until the text has been seen, or the end.
+  std::string until(std::string_view text) {
+    while (got_.find(text) == std::string::npos && read_some()) {
+    }
+    return std::exchange(got_, {});
+  }
+  std::string all() { return until(std::string_view("\0never\0", 7)); }
   void half_close() { ::shutdown(socket_.get(), SHUT_WR); }
 
   struct Answer {
@@ -97,4 +113,4 @@ class RawClient {
   bool ended_ = false;
 };
 
-}  // namespace thaw::invoke
+}  // namespace thaw::http
