@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <filesystem>
 
+#include "base/folder_for_test.h"
 #include "events/event_intake.h"
 
 namespace thaw::cli {
@@ -15,19 +15,10 @@ using events::EventIntake;
 
 class EventIntakeTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string path = (std::filesystem::temp_directory_path() / "thaw-intake-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(path.data()), nullptr);
-    folder_ = path;
-  }
-  void TearDown() override {
-    queue_.reset();
-    std::filesystem::remove_all(folder_);
-  }
   ports::EventQueue& open(std::uint64_t events_max) {
     ServeConfig config;
     config.events_max = events_max;
-    auto opened = open_event_queue(config, folder_);
+    auto opened = open_event_queue(config, folder_.path());
     if (!opened.ok()) std::abort();
     queue_ = std::move(*opened);
     return *queue_;
@@ -53,7 +44,7 @@ class EventIntakeTest : public testing::Test {
     });
   }
 
-  std::string folder_;
+  FolderForTest folder_;
   std::unique_ptr<ports::EventQueue> queue_;
 };
 

@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
+#include "base/folder_for_test.h"
 #include "control/catalog.h"
-#include "control/folder_for_test.h"
 #include "control/sql_catalog.h"
 
 namespace thaw::control {

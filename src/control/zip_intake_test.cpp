@@ -11,8 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/folder_for_test.h"
 #include "base/sys.h"
-#include "control/folder_for_test.h"
 #include "control/zip_for_test.h"
 
 namespace thaw::control {

@@ -123,24 +123,24 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     if (own) co_return co_await dispatch_own(exchange, path.substr(0, slash), rest, *query);
     const auto named = named_function(path.substr(0, slash), *query);
     if (!named.ok()) co_return named.error();
-    const std::string* const name = &named->name;
-    const std::string* const qualifier = &named->qualifier;
+    const std::string& name = named->name;
+    const std::string& qualifier = named->qualifier;
     if (rest == "/configuration") {
-      if (method == "PUT" && qualifier->empty()) co_return co_await update_configuration(exchange, *name);
+      if (method == "PUT" && qualifier.empty()) co_return co_await update_configuration(exchange, name);
       if (method != "GET") co_return no_method();
-      co_return co_await describe_configuration(exchange, *name, *qualifier);
+      co_return co_await describe_configuration(exchange, name, qualifier);
     }
     if (rest == "/invocations") {
       if (method != "POST") co_return no_method();
-      co_return co_await invoke(exchange, *name, *qualifier);
+      co_return co_await invoke(exchange, name, qualifier);
     }
-    if (rest == "/code" && method == "PUT" && qualifier->empty()) co_return co_await update_code(exchange, *name);
-    if (!rest.empty() && !qualifier->empty())
+    if (rest == "/code" && method == "PUT" && qualifier.empty()) co_return co_await update_code(exchange, name);
+    if (!rest.empty() && !qualifier.empty())
       co_return invalid_argument("Qualifier is not possible here: the path is about the whole function");
-    if (!rest.empty()) co_return co_await dispatch_versions(exchange, *name, rest, *query);
-    if (method == "GET") co_return co_await describe(exchange, *name, *qualifier);
-    if (method == "DELETE" && qualifier->empty()) co_return co_await remove(exchange, *name);
-    if (method == "DELETE") co_return co_await remove_version(exchange, *name, *qualifier);
+    if (!rest.empty()) co_return co_await dispatch_versions(exchange, name, rest, *query);
+    if (method == "GET") co_return co_await describe(exchange, name, qualifier);
+    if (method == "DELETE" && qualifier.empty()) co_return co_await remove(exchange, name);
+    if (method == "DELETE") co_return co_await remove_version(exchange, name, qualifier);
     co_return no_method();
   }
   co_return Error{ErrorKind::not_found, "the control API has no such path"};

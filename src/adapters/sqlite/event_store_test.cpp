@@ -5,8 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <filesystem>
-
+#include "base/folder_for_test.h"
 #include "base/sys.h"
 #include "ports/event_queue_contract_test.h"
 
@@ -14,20 +13,6 @@ namespace thaw::adapters {
 namespace {
 
 using ports::EventQueueContract;
-
-class Folder {
- public:
-  Folder() {
-    std::string path = (std::filesystem::temp_directory_path() / "thaw-events-XXXXXX").string();
-    if (::mkdtemp(path.data()) == nullptr) std::abort();
-    path_ = path;
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  std::string file() const { return path_ + "/events.db"; }
-
- private:
-  std::string path_;
-};
 
 class SqliteFixture final : public ports::QueueFixture {
  public:
@@ -38,7 +23,7 @@ class SqliteFixture final : public ports::QueueFixture {
  private:
   void open() {
     queue_.reset();
-    auto opened = open_event_store(folder_.file(),
+    auto opened = open_event_store(folder_.at("events.db"),
                                    {.events_max = ports::kFixtureEventsMax, .bytes_max = ports::kFixtureBytesMax});
     if (!opened.ok()) {
       ADD_FAILURE() << opened.error().message;
@@ -47,7 +32,7 @@ class SqliteFixture final : public ports::QueueFixture {
     queue_ = std::move(*opened);
   }
 
-  Folder folder_;
+  FolderForTest folder_;
   std::unique_ptr<ports::EventQueue> queue_;
 };
 
@@ -68,25 +53,25 @@ ports::NewEvent event(const std::string& id, std::string body = "body") {
 }
 
 TEST(EventStore, TheFileIsForItsOwnerOnly) {
-  const Folder folder;
-  ASSERT_TRUE(open_event_store(folder.file(), {}).ok());
+  const FolderForTest folder;
+  ASSERT_TRUE(open_event_store(folder.at("events.db"), {}).ok());
   struct stat info {};
-  ASSERT_EQ(::stat(folder.file().c_str(), &info), 0);
+  ASSERT_EQ(::stat(folder.at("events.db").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777U, 0600U);
 }
 
 TEST(EventStore, WhatIsNoDatabaseIsDamagedAndNamed) {
-  const Folder folder;
-  ASSERT_TRUE(sys::write_file_atomically(folder.file(), std::string(8192, 'x')).ok());
-  const auto opened = open_event_store(folder.file(), {});
+  const FolderForTest folder;
+  ASSERT_TRUE(sys::write_file_atomically(folder.at("events.db"), std::string(8192, 'x')).ok());
+  const auto opened = open_event_store(folder.at("events.db"), {});
   ASSERT_FALSE(opened.ok());
   EXPECT_EQ(opened.error().kind, ErrorKind::corrupt);
   EXPECT_THAT(opened.error().message, testing::HasSubstr("events.db"));
 }
 
 TEST(EventStore, TheOldestOfTheDeadGoBeyondTheirBound) {
-  const Folder folder;
-  auto opened = open_event_store(folder.file(), {.dead_max = 3, .dead_bytes_max = 10'000});
+  const FolderForTest folder;
+  auto opened = open_event_store(folder.at("events.db"), {.dead_max = 3, .dead_bytes_max = 10'000});
   ASSERT_TRUE(opened.ok()) << opened.error().message;
   ports::EventQueue& queue = **opened;
   const auto bury = [&](const std::string& id, std::size_t bytes) {
@@ -114,12 +99,12 @@ TEST(EventStore, TheOldestOfTheDeadGoBeyondTheirBound) {
 
 // The process dies at once, without a word to SQLite, right after each answer.
 TEST(EventStore, WhatWasPutSurvivesAKill) {
-  const Folder folder;
+  const FolderForTest folder;
   for (int round = 0; round < 5; ++round) {
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      auto opened = open_event_store(folder.file(), {});
+      auto opened = open_event_store(folder.at("events.db"), {});
       if (!opened.ok()) ::_exit(1);
       if (!(*opened)->put(std::vector{event("round" + std::to_string(round))}).ok()) ::_exit(2);
       const auto taken = (*opened)->take({.count_max = 100});
@@ -130,7 +115,7 @@ TEST(EventStore, WhatWasPutSurvivesAKill) {
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     ASSERT_TRUE(WIFSIGNALED(status)) << "exit status " << WEXITSTATUS(status);
   }
-  auto opened = open_event_store(folder.file(), {});
+  auto opened = open_event_store(folder.at("events.db"), {});
   ASSERT_TRUE(opened.ok()) << opened.error().message;
   const auto taken = (*opened)->take({.count_max = 100});
   ASSERT_TRUE(taken.ok());

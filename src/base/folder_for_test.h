@@ -7,7 +7,7 @@
 #include <iterator>
 #include <string>
 
-namespace thaw::control {
+namespace thaw {
 
 class FolderForTest {
  public:
@@ -45,4 +45,4 @@ inline std::size_t count_in(const std::string& folder) {
   return count;
 }
 
-}  // namespace thaw::control
+}  // namespace thaw
