@@ -174,6 +174,19 @@ class Daemon {
     return {};
   }
 
+  // What starts the external extensions that layers bring is among the managed runtimes.
+  Status add_extensions(pool::Package& package) {
+    const auto extensions = sys::openat(package.layers, "extensions", O_PATH | O_DIRECTORY);
+    if (!extensions.ok() || package.runtime.valid()) return {};
+    if (!runtimes_.valid()) {
+      return Error{ErrorKind::unsupported,
+                   "the function has extensions, and the folder with what starts them was not found beside thaw: give "
+                   "its path with --runtimes"};
+    }
+    ASSIGN_OR_RETURN(package.runtime, sys::duplicate(runtimes_));
+    return {};
+  }
+
   Result<pool::Package> open_package(const model::FunctionRecord& record) {
     ASSIGN_OR_RETURN(control::Catalog::PackageHold held, catalog_->hold_package(record.code_sha256));
     pool::Package package;
@@ -191,6 +204,7 @@ class Daemon {
       }
       ASSIGN_OR_RETURN(package.runtime, sys::duplicate(runtimes_));
     }
+    if (package.layers.valid()) RETURN_IF_ERROR(add_extensions(package));
     if (record.config.model.empty()) return package;
     auto model = resolver_->hold(record);
     if (!model.ok()) {

@@ -111,7 +111,7 @@ class Run : public std::enable_shared_from_this<Run> {
     if (healthy_) {
       lease_.give_back(nullptr);
     } else {
-      lease_.retire();
+      lease_.retire(timed_out_ ? "TIMEOUT" : "FAILURE");
     }
   }
 

@@ -120,9 +120,11 @@ RuntimeApi::~RuntimeApi() {
 
 Result<std::shared_ptr<RuntimeApi>> RuntimeApi::open(http::Loops& loops, boost::asio::thread_pool& reaper,
                                                      UniqueFd listener, RuntimeApiSetup setup) {
+  std::vector<std::string> external = std::move(setup.external_extensions);
   std::shared_ptr<RuntimeApi> api(new RuntimeApi(loops, std::move(setup)), [&reaper](RuntimeApi* last) {
     boost::asio::post(reaper, [owned = std::unique_ptr<RuntimeApi>(last)]() mutable { owned.reset(); });
   });
+  api->extensions_.expect(std::move(external));
   ASSIGN_OR_RETURN(std::ignore, api->server_.listen_on(std::move(listener)));
   return api;
 }

@@ -48,6 +48,7 @@ struct RuntimeApiSetup {
   std::size_t header_bytes_max = 65536;
   FunctionIdentity function;
   AtRestore at_restore = AtRestore::pass;
+  std::vector<std::string> external_extensions;  // those that the init waits for, by their names
 };
 
 // Ownership: owns the listener; borrows loops and reaper, which outlive it. Threads: every method from any thread.

@@ -203,6 +203,8 @@ http::Task<Result<sandbox::Frozen>> FunctionPool::write_image(std::shared_ptr<En
     const std::lock_guard lock(mutex_);
     runtime = environment->runtime;
   }
+  if (runtime != nullptr && runtime->extensions().any())
+    co_return Error{ErrorKind::unsupported, "a function with extensions has no snapshot"};
   std::uint64_t calls = 0;
   if (runtime != nullptr) {
     calls = co_await until_quiet(*runtime, loop);

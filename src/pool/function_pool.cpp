@@ -159,11 +159,11 @@ void FunctionPool::give_back(const std::shared_ptr<Environment>& environment,
   if (pool_.starved_) pool_.pump_starved();
 }
 
-void FunctionPool::retire(const std::shared_ptr<Environment>& environment) {
+void FunctionPool::retire(const std::shared_ptr<Environment>& environment, const char* reason) {
   {
     const std::lock_guard lock(mutex_);
     environment->retiring = true;
-    if (--environment->inflight == 0) destroy_locked(environment);
+    if (--environment->inflight == 0) destroy_locked(environment, reason);
   }
   pump();
 }
@@ -196,13 +196,6 @@ void FunctionPool::stop() {
   const std::lock_guard lock(mutex_);
   retired_ = true;
   for (const auto& environment : environments_) destroy_locked(environment);
-}
-
-void FunctionPool::destroy_locked(const std::shared_ptr<Environment>& environment) {
-  environment->state = EnvironmentState::ending;
-  environment->connections.clear();
-  environment->sockets.clear();
-  pool_.host_.destroy(environment->id);
 }
 
 void FunctionPool::on_exit(const sandbox::ExitInfo& exit) {

@@ -37,7 +37,7 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   bool cancel(const std::shared_ptr<Waiter>& waiter);
 
   void give_back(const std::shared_ptr<Environment>& environment, std::unique_ptr<http::ClientConnection> connection);
-  void retire(const std::shared_ptr<Environment>& environment);
+  void retire(const std::shared_ptr<Environment>& environment, const char* reason);
   // No environment of this revision is lent to anybody new; those that are idle end now.
   void retire_all();
   void end_restored();
@@ -129,7 +129,9 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   void on_restore_failed(const std::shared_ptr<Environment>& environment, const Error& error, Started started);
   void on_ready(const std::shared_ptr<Environment>& environment, std::unique_ptr<http::ClientConnection> connection);
   void on_start_failed(const std::shared_ptr<Environment>& environment, Error error);
-  void destroy_locked(const std::shared_ptr<Environment>& environment);
+  // reason: what extensions are told, where there are any; they have up to two seconds then (shutdown.cpp).
+  void destroy_locked(const std::shared_ptr<Environment>& environment, const char* reason = "SPINDOWN");
+  http::Task<> shut_down(std::shared_ptr<Environment> environment, const char* reason, http::Loop& loop);
   bool takes_events() const { return config().kind == model::FunctionKind::event; }
   // When an init that is not ready has failed.
   http::TimePoint init_deadline(const Environment& environment) const;

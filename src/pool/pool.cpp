@@ -371,10 +371,10 @@ void Lease::give_back(std::unique_ptr<http::ClientConnection> connection) {
   pool->give_back(environment, std::move(connection));
 }
 
-void Lease::retire() {
+void Lease::retire(const char* reason) {
   const auto pool = std::move(pool_);
   const auto environment = std::move(environment_);
-  pool->retire(environment);
+  pool->retire(environment, reason);
 }
 
 std::uint64_t Lease::memory_peak_bytes() {

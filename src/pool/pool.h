@@ -51,7 +51,7 @@ struct Package {
   UniqueFd model;   // empty where the function names none
   UniqueFd layers;  // what lies at /opt; empty where the function names no layers
   std::shared_ptr<const void> layers_hold;
-  UniqueFd runtime;  // the folder of the managed runtimes, for a function that uses one
+  UniqueFd runtime;  // the folder of the managed runtimes, for a function that uses one, or has external extensions
   std::shared_ptr<const void> model_hold;
 };
 // May take as long as a model takes that has to be fetched. An error with this code is for the caller, as it is; others
@@ -99,6 +99,7 @@ struct Environment {
   std::optional<std::chrono::steady_clock::time_point> init_deadline;
   // Set: it belongs to the making of a snapshot, which hears here that it has started; it is lent to nobody.
   std::function<void(Status)> apart;
+  std::vector<std::string> external_extensions;  // by their names; set before it starts
   std::shared_ptr<const void> package_hold;
   std::shared_ptr<const void> layers_hold;
   std::shared_ptr<const void> model_hold;
@@ -113,8 +114,9 @@ struct Environment {
 
   // Below: guarded by FunctionPool::mutex_.
   EnvironmentState state = EnvironmentState::starting;
-  bool provisioned = false;  // kept initialised while nobody asks for it
-  bool retiring = false;     // lent to nobody new; destroyed when the last lease comes back
+  bool provisioned = false;    // kept initialised while nobody asks for it
+  bool shutting_down = false;  // its extensions have been told to end
+  bool retiring = false;       // lent to nobody new; destroyed when the last lease comes back
   std::uint32_t inflight = 0;
   std::uint64_t invocations = 0;
   bool init_reported = false;
@@ -168,8 +170,9 @@ class Lease {
   std::chrono::microseconds hook_duration() const { return environment_->hook_took; }
   // connection may be empty, or of no further use: then it is closed.
   void give_back(std::unique_ptr<http::ClientConnection> connection);
-  // The environment takes nothing new and ends once its other invocations are over.
-  void retire();
+  // The environment takes nothing new and ends once its other invocations are over. reason: what its extensions are
+  // told: "TIMEOUT" or "FAILURE".
+  void retire(const char* reason = "FAILURE");
 
  private:
   friend class FunctionPool;

@@ -15,6 +15,7 @@
 #include "http/awaited.h"
 #include "invoke/exit.h"
 #include "model/place.h"
+#include "pool/extensions.h"
 #include "pool/function_pool.h"
 #include "pool/start_command.h"
 
@@ -98,6 +99,9 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
     on_started(environment, package.ok() ? output.error() : package.error());
     return;
   }
+  const UniqueFd none;
+  auto extensions = external_extensions(takes_events() ? package->layers : none);
+  if (!extensions.ok()) return on_started(environment, extensions.error());
   // Only our end is non-blocking: the function must see an ordinary pipe.
   ::fcntl(output->write_end.get(), F_SETFL, 0);
   environment->package_hold = std::move(package->hold);
@@ -112,10 +116,13 @@ void FunctionPool::start_on_thread(std::shared_ptr<Environment> environment) {
                                                                            : kInitializationOnDemand);
   spec.id = environment->id;
   spec.sockets = kFirstSockets;
+  if (takes_events()) find_bootstrap(spec, package->folder, package->layers);
   spec.package = std::move(package->folder);
   spec.model = std::move(package->model);
   spec.runtime = std::move(package->runtime);
   spec.layers = std::move(package->layers);
+  start_with_extensions(spec, *extensions);
+  environment->external_extensions = std::move(*extensions);
   spec.output = std::move(output->write_end);
   if (const auto image = find_image(*environment); image != nullptr) {
     auto pages = sys::duplicate(image->pages);
@@ -159,6 +166,7 @@ void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<s
   if (started->listener.valid()) {
     invoke::RuntimeApiSetup setup;
     setup.header_bytes_max = pool_.limits_.header_bytes_max;
+    setup.external_extensions = environment->external_extensions;
     setup.function = {config().name, record_->version, config().handler, model::place().account};
     if (use_ == Use::making && !environment->restored) setup.at_restore = invoke::AtRestore::park;
     auto opened = invoke::RuntimeApi::open(pool_.loops_, pool_.reaper_, std::move(started->listener), std::move(setup));
@@ -204,12 +212,16 @@ Error FunctionPool::start_error(const Error& error) const {
 // As Lambda words it; "RequestId: …" goes before it.
 Error FunctionPool::event_start_error(const Error& error) const {
   if (error.code == "Function.OutOfMemory") return init_error({.reason = sandbox::ExitReason::out_of_memory});
+  if (error.code == "Extension.TooManyExtensions")
+    return {ErrorKind::function_failed, "Error: " + error.message, error.code};
   if (error.code != "Function.ExecFailed")
     return {ErrorKind::function_failed, "Error: " + error.message, "Runtime.ExitError"};
   const std::string bootstrap = runtime_command(config().runtime).front();
+  const bool provided = bootstrap == kBootstrap;
   std::string why = error.message.substr(error.message.rfind(": ") + 2);
   if (why == ::strerror(ENOENT)) {
-    return {ErrorKind::function_failed, "Error: Couldn't find valid bootstrap(s): [" + bootstrap + "]",
+    return {ErrorKind::function_failed,
+            "Error: Couldn't find valid bootstrap(s): [" + bootstrap + (provided ? " /opt/bootstrap]" : "]"),
             "Runtime.InvalidEntrypoint"};
   }
   if (!why.empty()) why[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(why[0])));

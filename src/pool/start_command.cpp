@@ -11,6 +11,7 @@
 #include "invoke/runtime_api.h"
 #include "model/manifest.h"
 #include "model/place.h"
+#include "pool/extensions.h"
 
 namespace thaw::pool {
 namespace {
@@ -141,7 +142,7 @@ std::vector<std::string> runtime_command(const std::string& runtime) {
     return {::access(exact.c_str(), X_OK) == 0 ? exact : "/usr/bin/python3", "/var/runtime/python/bootstrap.py"};
   }
   if (runtime.starts_with(model::kRuntimeNode)) return {"node", "/var/runtime/node/bootstrap.mjs"};
-  return {"/var/task/bootstrap"};
+  return {kBootstrap};
 }
 
 sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const char* initialization_type) {

@@ -172,8 +172,9 @@ Result<Request> decode_request(std::span<const std::byte> bytes, std::size_t des
       request.freeze.id = request.id;
       return request;
     }
+    case MessageType::terminate:
     case MessageType::destroy: {
-      if (!bytes.empty()) return wrong("size of destroy");
+      if (!bytes.empty()) return wrong("size of destroy or terminate");
       if (descriptor_count != 0) return wrong("number of descriptors");
       return request;
     }
@@ -245,6 +246,12 @@ Result<std::string> encode_freeze(std::uint64_t serial, const FreezeSpec& spec) 
 std::string encode_destroy(std::uint64_t id) {
   std::string bytes;
   append(bytes, header_of(MessageType::destroy, 0, id));
+  return bytes;
+}
+
+std::string encode_terminate(std::uint64_t id) {
+  std::string bytes;
+  append(bytes, header_of(MessageType::terminate, 0, id));
   return bytes;
 }
 

@@ -15,6 +15,7 @@
 //   freeze         FreezeBody    a PendingHead and its bytes for   the image, an empty writable file
 //                                each call that waits
 //   destroy        -             -                                 -
+//   terminate      -             -                                 -
 //
 //   reply          body          descriptors
 //   ready          ReadyBody     -                                 sent once, before the first request is read
@@ -48,6 +49,7 @@ enum class MessageType : std::uint16_t {
   make_sockets = 2,
   destroy = 3,
   freeze = 4,
+  terminate = 5,
   ready = 101,
   started = 102,
   sockets_made = 103,
@@ -220,6 +222,7 @@ std::string encode_make_sockets(std::uint64_t serial, std::uint64_t id, std::uin
 // Errors: too_large when more waits than kPendingCallsMax or kPendingCallBytesMax.
 Result<std::string> encode_freeze(std::uint64_t serial, const FreezeSpec& spec);
 std::string encode_destroy(std::uint64_t id);
+std::string encode_terminate(std::uint64_t id);
 
 struct Reply {
   MessageType type = MessageType::exited;

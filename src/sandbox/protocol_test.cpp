@@ -110,6 +110,10 @@ TEST(Protocol, FieldsOutOfBoundsAreRefused) {
 TEST(Protocol, DescriptorsMustBeAsManyAsTheTypeSays) {
   for (const std::size_t count : {0u, 1u, 3u}) EXPECT_FALSE(decode(*encode_start(3, valid_spec()), count).ok());
   EXPECT_FALSE(decode(encode_destroy(7), 1).ok());
+  EXPECT_EQ(decode(encode_terminate(7), 0)->type, MessageType::terminate);
+  EXPECT_EQ(decode(encode_terminate(7), 0)->id, 7U);
+  EXPECT_FALSE(decode(encode_terminate(7), 1).ok());
+  EXPECT_FALSE(decode(encode_terminate(7) + "x", 0).ok());
   EXPECT_FALSE(decode(encode_make_sockets(4, 7, 1), 1).ok());
 }
 

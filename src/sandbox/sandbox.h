@@ -132,6 +132,8 @@ class EnvironmentHost {
   // Ends every process of the environment and clears what it was made of. on_exit follows, with reason destroyed.
   // Unknown ids are ignored: the environment may have ended by itself.
   virtual void destroy(std::uint64_t id) = 0;
+  // SIGTERM to the environment's function, which may end by it. Unknown ids are ignored.
+  virtual void terminate(std::uint64_t id) = 0;
   // Set once, before the first start. on_exit runs once for every started environment, after everything it was made of
   // (cgroup, mounts) is gone.
   virtual void set_on_exit(std::function<void(ExitInfo)> on_exit) = 0;

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -155,6 +156,12 @@ void Spawner::handle(const protocol::Request& request, std::string_view bytes, s
   const auto found = slot_of_id_.find(request.id);
   if (found == slot_of_id_.end()) return;
   Environment& environment = *live_.at(found->second);
+  if (request.type == protocol::MessageType::terminate) {
+    // PID 1 passes it on to the function.
+    if (environment.state == State::running)
+      ::syscall(SYS_pidfd_send_signal, environment.process.get(), SIGTERM, nullptr, 0);
+    return;
+  }
   environment.destroyed = true;
   end(environment);
 }

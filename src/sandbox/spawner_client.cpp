@@ -156,6 +156,8 @@ void SpawnerClient::destroy(std::uint64_t id) {
   (void)state_->send(protocol::encode_destroy(id), {});
 }
 
+void SpawnerClient::terminate(std::uint64_t id) { (void)state_->send(protocol::encode_terminate(id), {}); }
+
 void SpawnerClient::State::read_replies() {
   std::vector<std::byte> buffer(protocol::kReplyBytesMax + 1);
   for (;;) {

@@ -47,6 +47,7 @@ class SpawnerClient final : public EnvironmentHost {
                     std::function<void(Result<std::vector<UniqueFd>>)> done) override;
   void freeze(FreezeSpec spec, std::function<void(Result<Frozen>)> done) override;
   void destroy(std::uint64_t id) override;
+  void terminate(std::uint64_t id) override;
   void set_on_exit(std::function<void(ExitInfo)> on_exit) override;
   // Runs once if the spawner ends before it is told to, also when it has ended already; before anything that is pending
   // fails. Set it before the first start.

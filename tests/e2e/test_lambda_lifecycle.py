@@ -124,7 +124,7 @@ def test_a_runtime_that_is_killed_is_named_as_lambda_names_it(daemon):
 @pytest.mark.parametrize(
     "mode, message",
     [
-        (None, "Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap]"),
+        (None, "Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"),
         (0o644, "Error: fork/exec /var/task/bootstrap: permission denied"),
         (0o755, "Error: fork/exec /var/task/bootstrap: exec format error"),
     ],

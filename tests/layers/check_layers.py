@@ -43,6 +43,7 @@ TABLE: dict[str, set[str]] = {
     "src/onnx": {"base", "model", "http"},
     # Programs wire. What the privileged ones may see is what may run with privileges: they never parse a request.
     "apps/thaw-stub": {"base", "model", "ports", "sandbox"},
+    "apps/thaw-extensions": set(),
     "apps/thaw-spawner": {"base", "model", "ports", "sandbox", "snapshot"},
     "apps/thaw-onnx": {"base", "model", "http", "onnx"},
     "apps/thaw": {
