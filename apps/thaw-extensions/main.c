@@ -5,8 +5,12 @@
  *   thaw-extensions EXTENSION... -- COMMAND [ARGUMENT...]
  *
  * It speaks to the Runtime API (AWS_LAMBDA_RUNTIME_API, 127.0.0.1:PORT), whose paths for it are below
- * /thaw/extensions/: GET  registered     answered 200 once all have registered POST lost           one has ended:
- * Lambda-Extension-Name, and how in the body POST runtime-ended  the runtime has, after SIGTERM */
+ * /thaw/extensions/:
+ *
+ *   GET  registered     answered 200 once all have registered
+ *   POST lost           one has ended: Lambda-Extension-Name, and how in the body
+ *   POST runtime-ended  the runtime has, after SIGTERM
+ */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
