@@ -43,6 +43,7 @@ struct CommandLine {
   PublishOptions publish;
   std::string versions_name;
   AliasOptions alias;
+  ScheduleOptions schedule;
   ModelsOptions models;
   std::string shell;
   std::vector<std::string> words;
@@ -55,6 +56,7 @@ struct CommandLine {
   void add_invoke();
   void add_chat();
   void add_versions();
+  void add_schedules();
   void add_models();
   void add_others();
 };
@@ -99,6 +101,7 @@ CommandLine::CommandLine() {
   add_invoke();
   add_chat();
   add_versions();
+  add_schedules();
   add_models();
   add_others();
   for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
@@ -228,6 +231,34 @@ void CommandLine::add_versions() {
   action->add_option("NAME", alias.name, "The function")->required()->option_text(" ");
   action->add_option("ALIAS", alias.alias, "The alias")->required()->option_text(" ");
   for (CLI::App* one : command->get_subcommands([](const CLI::App*) { return true; })) one->group("Commands");
+}
+
+void CommandLine::add_schedules() {
+  CLI::App* command = app.add_subcommand("schedule", "Have functions run at times");
+  command->require_subcommand(1);
+  CLI::App* action = command->add_subcommand("add", "Add a schedule, or change one");
+  action->footer(
+      "EXPRESSION is EventBridge's: 'rate(5 minutes)', or cron with minutes, hours, day of the month, month, day of "
+      "the\n"
+      "week and year in UTC: 'cron(0 8 ? * MON-FRI *)'. The function gets a Scheduled Event, or what --input says.");
+  action->add_option("NAME", schedule.name, "The function, or NAME:QUALIFIER for a version or alias")
+      ->required()
+      ->option_text(" ");
+  action->add_option("SCHEDULE", schedule.schedule, "The schedule's name")->required()->option_text(" ");
+  action->add_option("EXPRESSION", schedule.expression, "When")->required()->option_text(" ");
+  action->add_option("--input", schedule.input, "The event, instead of a Scheduled Event")->option_text("JSON");
+  action->add_flag("--disabled", schedule.disabled, "Keep it without firing");
+  action = command->add_subcommand("list", "List schedules");
+  action->add_option("NAME", schedule.name, "The function; all of them without it")->option_text(" ");
+  action = command->add_subcommand("remove", "Remove a schedule")->alias("rm");
+  action->add_option("NAME", schedule.name, "The function")->required()->option_text(" ");
+  action->add_option("SCHEDULE", schedule.schedule, "The schedule's name")->required()->option_text(" ");
+  for (CLI::App* one : command->get_subcommands([](const CLI::App*) { return true; })) one->group("Commands");
+}
+
+ScheduleAction schedule_action(const CLI::App& command) {
+  const std::string name = command.get_subcommands().front()->get_name();
+  return name == "add" ? ScheduleAction::add : name == "list" ? ScheduleAction::list : ScheduleAction::remove;
 }
 
 AliasAction alias_action(const CLI::App& command) {
@@ -371,6 +402,7 @@ int dispatch(CommandLine& line, const std::function<int(const ServeConfig&)>& se
   if (name == "publish") return run_publish(session, line.publish);
   if (name == "versions") return run_versions(session, line.versions_name);
   if (name == "alias") return run_alias(session, alias_action(*command), line.alias);
+  if (name == "schedule") return run_schedule(session, schedule_action(*command), line.schedule);
   if (name == "models") return run_models(session, models_action(*command), line.models);
   if (name == "status") return run_status(session);
   if (name == "doctor") return run_doctor(session, sources);

@@ -89,6 +89,16 @@ struct AliasOptions {
 enum class AliasAction : std::uint8_t { set, list, remove };
 int run_alias(Session& session, AliasAction action, const AliasOptions& options);
 
+struct ScheduleOptions {
+  std::string name;  // the function, or NAME:QUALIFIER; of list: may be empty
+  std::string schedule;
+  std::string expression;
+  std::string input;
+  bool disabled = false;
+};
+enum class ScheduleAction : std::uint8_t { add, list, remove };
+int run_schedule(Session& session, ScheduleAction action, const ScheduleOptions& options);
+
 struct LogsOptions {
   std::string name;
   bool follow = false;

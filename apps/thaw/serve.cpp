@@ -117,6 +117,7 @@ class Daemon {
     ASSIGN_OR_RETURN(auto queue, open_event_queue(config_, data_folder_));
     events_.emplace(std::move(queue), *catalog_, *gate_, *pool_, loops_,
                     dispatcher_options(config_, models_->stores()));
+    RETURN_IF_ERROR(events_->open_schedules(data_folder_ + "/schedules.json", *catalog_));
     gateway::GatewayOptions options;
     options.version = THAW_VERSION;
     options.listen_host =

@@ -6,6 +6,7 @@
 #include "events/event_dispatcher.h"
 #include "events/event_intake.h"
 #include "events/event_invoker.h"
+#include "events/scheduler.h"
 
 namespace thaw::events {
 
@@ -27,9 +28,20 @@ class EventService {
         intake_(*queue_),
         dispatcher_(*queue_, catalog, invoker_, loops, std::move(options)) {}
 
-  void start() { dispatcher_.start(); }
+  // Before start(). path: of the schedules' file.
+  Status open_schedules(const std::string& path, control::Catalog& catalog) {
+    ASSIGN_OR_RETURN(scheduler_, Scheduler::open(path, catalog, intake_));
+    return {};
+  }
+  void start() {
+    dispatcher_.start();
+    scheduler_->start();
+  }
   // At the end of the daemon, in this order: nothing new is run; (what runs ends;) what is known is written.
-  void stop_taking() { dispatcher_.stop_taking(); }
+  void stop_taking() {
+    scheduler_->stop();
+    dispatcher_.stop_taking();
+  }
   std::size_t running() const { return dispatcher_.running(); }
   void stop() {
     intake_.stop();
@@ -37,6 +49,7 @@ class EventService {
   }
 
   EventIntake& intake() { return intake_; }
+  Scheduler& scheduler() { return *scheduler_; }
   // Asks the queue: it may block on it.
   EventsView view() {
     EventsView view{.totals = dispatcher_.totals(), .accepted = intake_.accepted()};
@@ -52,6 +65,7 @@ class EventService {
   EventInvoker invoker_;
   EventIntake intake_;
   EventDispatcher dispatcher_;
+  std::unique_ptr<Scheduler> scheduler_;
 };
 
 }  // namespace thaw::events

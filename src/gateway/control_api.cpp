@@ -32,6 +32,7 @@ constexpr std::string_view kService = "lambda";  // that signatures are for
 constexpr std::string_view kFunctions = "/2015-03-31/functions";
 constexpr std::string_view kStreamFunctions = "/2021-11-15/functions/";
 constexpr std::string_view kStreamInvocations = "/response-streaming-invocations";
+constexpr std::string_view kSchedules = "/thaw/v1/schedules";
 constexpr std::string_view kThawFunctions = "/thaw/v1/functions/";
 
 std::uint64_t own_memory_mb() {
@@ -106,6 +107,8 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     co_return co_await account_settings(exchange);
   }
   if (LayersApi::is_path(path)) co_return co_await layers_.handle(exchange, path, *query);
+  if (path == kSchedules || path.starts_with(std::string(kSchedules) + "/"))
+    co_return co_await schedules(exchange, path.substr(kSchedules.size()), *query);
   if (SettingsApi::is_path(path)) co_return co_await settings_.handle(exchange, path, *query);
   if (models_ != nullptr && ModelsApi::is_path(path)) co_return co_await models_->handle(exchange, path, *query);
   if (path.starts_with(kStreamFunctions) && path.ends_with(kStreamInvocations)) {

@@ -19,6 +19,8 @@
 //   GET    /thaw/v1/functions/NAME/logs?follow=1&bytes=N
 //   GET    /thaw/v1/models, /thaw/v1/objects             see models_api.h
 //   …      /DATE/functions/NAME/url, …                   see settings_api.h
+//   GET    /thaw/v1/schedules?FunctionName=
+//   PUT    /thaw/v1/schedules/NAME/SCHEDULE              {Expression, Qualifier, Input, Enabled}; DELETE
 //   GET    /thaw/v1/status
 //
 // Who may call: anyone on the Unix socket (its file mode decides); over TCP only from loopback, with a Host that names
@@ -129,6 +131,10 @@ class ControlApi {
 
   // Of invoke_stream_api.cpp.
   http::Task<Status> invoke_streamed(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
+
+  // Of schedules_api.cpp. rest: the path behind /thaw/v1/schedules.
+  http::Task<Status> schedules(http::Exchange& exchange, std::string_view rest, const Query& query);
+  http::Task<Status> change_schedule(http::Exchange& exchange, const std::string& function, const std::string& name);
 
   // Of events_api.cpp.
   http::Task<Status> accept_event(http::Exchange& exchange, events::EventRequest request, const std::string& qualifier);

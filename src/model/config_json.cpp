@@ -46,6 +46,18 @@ Status read_lists(const json::object& object, FunctionConfig& config) {
   return {};
 }
 
+Status read_schedules(const json::object& object, FunctionConfig& config) {
+  const json::value* schedules = object.if_contains("schedules");
+  if (schedules == nullptr) return {};
+  if (!schedules->is_array()) return corrupt("schedules is no array");
+  for (const json::value& item : schedules->get_array()) {
+    if (!item.is_object()) return corrupt("schedules holds what is no object");
+    ASSIGN_OR_RETURN(ScheduleSpec spec, schedule_from_json(item.get_object()));
+    config.schedules.push_back(std::move(spec));
+  }
+  return {};
+}
+
 // What is absent has its default: most functions have none of these.
 Status read_snapshot(const json::object& object, FunctionConfig& config) {
   const auto read_bool = [&](std::string_view key, bool& field) -> Status {
@@ -64,6 +76,7 @@ Status read_snapshot(const json::object& object, FunctionConfig& config) {
   if (object.contains("after_restore_path")) {
     ASSIGN_OR_RETURN(config.after_restore_path, string_member(object, "after_restore_path"));
   }
+  RETURN_IF_ERROR(read_schedules(object, config));
   const json::value* requests = object.if_contains("warm_up");
   if (requests == nullptr) return {};
   if (!requests->is_array()) return corrupt("warm_up is no array");
@@ -230,7 +243,32 @@ std::string to_json(const FunctionConfig& config) {
                                       {"content_type", request.content_type}});
     }
   }
+  if (!config.schedules.empty()) {
+    json::array& schedules = object["schedules"].emplace_array();
+    for (const ScheduleSpec& spec : config.schedules) schedules.push_back(json::value(to_json(spec)));
+  }
   return json::serialize(object);
+}
+
+json::object to_json(const ScheduleSpec& spec) {
+  return {{"name", spec.name},
+          {"schedule", spec.expression},
+          {"qualifier", spec.qualifier},
+          {"input", spec.input},
+          {"enabled", spec.enabled}};
+}
+
+Result<ScheduleSpec> schedule_from_json(const json::object& object) {
+  ScheduleSpec spec;
+  ASSIGN_OR_RETURN(spec.name, string_member(object, "name"));
+  ASSIGN_OR_RETURN(spec.expression, string_member(object, "schedule"));
+  ASSIGN_OR_RETURN(spec.qualifier, string_member(object, "qualifier"));
+  ASSIGN_OR_RETURN(spec.input, string_member(object, "input"));
+  const json::value* enabled = object.if_contains("enabled");
+  if (enabled == nullptr || !enabled->is_bool()) return corrupt("enabled is no bool");
+  spec.enabled = enabled->get_bool();
+  if (const Status checked = check(spec); !checked.ok()) return corrupt(checked.error().message);
+  return spec;
 }
 
 Result<FunctionConfig> config_from_json(std::string_view text) {

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "model/schedule.h"
+
 namespace thaw::model {
 
 // 1 vCPU per 1,769 MB ("Configure Lambda function memory", AWS Lambda Developer Guide).
@@ -32,6 +34,7 @@ inline constexpr std::size_t kNameBytesMax = 64;            // Lambda's.
 inline constexpr std::size_t kEnvironmentBytesMax = 32768;  // Names and values of all variables together.
 inline constexpr std::size_t kCommandBytesMax = 32768;
 inline constexpr std::size_t kManifestBytesMax = 262144;
+inline constexpr std::size_t kSchedulesMax = 32;  // of one manifest
 inline constexpr std::size_t kWarmUpRequestsMax = 32;
 inline constexpr std::size_t kWarmUpBytesMax = 65536;  // Paths and bodies of all of them together.
 inline constexpr std::size_t kModelBytesMax = 2048;    // of a model's path or address
@@ -143,6 +146,8 @@ struct FunctionConfig {
   // Published versions start from a snapshot of an initialised environment. What follows here belongs to it.
   bool snapshot = false;
   std::vector<WarmUpRequest> warm_up;
+  // Of an event function: when it gets events of itself.
+  std::vector<ScheduleSpec> schedules;
   // Where the function is told with POST that it is about to be frozen, and each clone that it has been restored.
   // Empty: it is not told.
   std::string before_snapshot_path;

@@ -35,12 +35,14 @@ constexpr std::string_view kOtherKeys[] = {"name",
                                            "environment",
                                            "snapshot",
                                            "warm_up",
+                                           "schedules",
                                            "before_snapshot_path",
                                            "after_restore_path",
                                            "strict_connections",
                                            "egress",
                                            "kind"};
 constexpr std::string_view kWarmUpKeys[] = {"method", "path", "body", "content_type"};
+constexpr std::string_view kScheduleKeys[] = {"name", "schedule", "qualifier", "input", "enabled"};
 
 // toml++ builds and destroys one nested table for each part of a dotted key, recursively: a key of 100,000 dots would
 // overflow the stack. No key here has more than two parts, so the text is refused before it is parsed.
@@ -267,6 +269,44 @@ Result<std::vector<WarmUpRequest>> as_warm_ups(const Source& source, const toml:
   return requests;
 }
 
+Result<ScheduleSpec> as_schedule(const Source& source, const std::string& where, const toml::node& node) {
+  const auto* table = node.as_table();
+  if (table == nullptr) return wrong_type(source, where, "a table", node);
+  ScheduleSpec spec;
+  for (const auto& [key, value] : *table) {
+    if (key.str() == "enabled") {
+      ASSIGN_OR_RETURN(spec.enabled, as_bool(source, where + ".enabled", value));
+      continue;
+    }
+    std::string* field = key.str() == "name"        ? &spec.name
+                         : key.str() == "schedule"  ? &spec.expression
+                         : key.str() == "qualifier" ? &spec.qualifier
+                         : key.str() == "input"     ? &spec.input
+                                                    : nullptr;
+    if (field == nullptr) {
+      std::string keys;
+      for (const std::string_view known : kScheduleKeys) keys.append(keys.empty() ? "" : ", ").append(known);
+      return source.error(where + ": unknown key \"" + shown(key.str()) + "\"; the keys are: " + keys);
+    }
+    ASSIGN_OR_RETURN(*field, as_string(source, where + "." + std::string(key.str()), value));
+  }
+  return spec;
+}
+
+Result<std::vector<ScheduleSpec>> as_schedules(const Source& source, const toml::node& node) {
+  const auto* array = node.as_array();
+  if (array == nullptr) return wrong_type(source, "schedules", "an array of tables: write [[schedules]]", node);
+  std::vector<ScheduleSpec> schedules;
+  for (const toml::node& item : *array) {
+    // The bound stands in validate(), which names it.
+    if (schedules.size() > kSchedulesMax) break;
+    ASSIGN_OR_RETURN(ScheduleSpec spec,
+                     as_schedule(source, "schedules[" + std::to_string(schedules.size()) + "]", item));
+    schedules.push_back(std::move(spec));
+  }
+  return schedules;
+}
+
 // Those that tell engines and snapshots something, beside kTextFields.
 constexpr std::pair<std::string_view, std::string FunctionConfig::*> kOtherTexts[] = {
     {"task", &FunctionConfig::task},
@@ -332,6 +372,8 @@ Status apply_key(const Source& source, std::string_view key, const toml::node& n
     ASSIGN_OR_RETURN(config.strict_connections, as_bool(source, key, node));
   } else if (key == "warm_up") {
     ASSIGN_OR_RETURN(config.warm_up, as_warm_ups(source, node));
+  } else if (key == "schedules") {
+    ASSIGN_OR_RETURN(config.schedules, as_schedules(source, node));
   } else {
     return unknown_key(source, key);
   }
@@ -459,6 +501,14 @@ std::string to_toml(const FunctionConfig& config) {
     line("path", quoted(request.path));
     line("body", quoted(request.body));
     line("content_type", quoted(request.content_type));
+  }
+  for (const ScheduleSpec& spec : config.schedules) {
+    out += "\n[[schedules]]\n";
+    line("name", quoted(spec.name));
+    line("schedule", quoted(spec.expression));
+    if (!spec.qualifier.empty()) line("qualifier", quoted(spec.qualifier));
+    if (!spec.input.empty()) line("input", quoted(spec.input));
+    if (!spec.enabled) line("enabled", "false");
   }
   if (!config.environment.empty()) {
     out += "\n[environment]\n";

@@ -297,6 +297,44 @@ content_type = "text/plain; charset=utf-8"
   EXPECT_EQ(*from_json, *config);
 }
 
+TEST(Manifest, SchedulesAreReadCheckedAndStored) {
+  const std::string event = "runtime = \"python3.11\"\nhandler = \"a.b\"\n";
+  const auto config =
+      read_manifest({.manifest = event + "[[schedules]]\nname = \"nightly\"\nschedule = \"cron(0 3 * * ? *)\"\n"
+                                         "input = \"{}\"\nqualifier = \"live\"\n"
+                                         "[[schedules]]\nname = \"often\"\nschedule = \"rate(5 minutes)\"\n"
+                                         "enabled = false\n"});
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  const std::vector<ScheduleSpec> expected = {
+      {.name = "nightly", .expression = "cron(0 3 * * ? *)", .qualifier = "live", .input = "{}"},
+      {.name = "often", .expression = "rate(5 minutes)", .enabled = false}};
+  EXPECT_EQ(config->schedules, expected);
+  const std::string toml = to_toml(*config);
+  const auto again = read_manifest({.manifest = toml});
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  EXPECT_EQ(again->schedules, expected);
+  const auto stored = config_from_json(to_json(*config));
+  ASSERT_TRUE(stored.ok()) << stored.error().message;
+  EXPECT_EQ(stored->schedules, expected);
+  for (const auto& [text, what] : std::vector<std::pair<std::string, std::string>>{
+           {"schedules = 1", "schedules must be an array of tables"},
+           {"[[schedules]]\nwhen = \"x\"", "schedules[0]: unknown key \"when\""},
+           {"[[schedules]]\nname = \"a\"\nschedule = \"rate(1 minutes)\"", "schedules[0]: the unit of a rate"},
+           {"[[schedules]]\nschedule = \"rate(1 minute)\"", "schedules[0]: a schedule's name"},
+           {"[[schedules]]\nname = \"a\"\nschedule = \"rate(1 day)\"\n[[schedules]]\nname = \"a\"\n"
+            "schedule = \"rate(1 day)\"",
+            "given twice"},
+       }) {
+    const auto refused = read_manifest({.manifest = event + text});
+    ASSERT_FALSE(refused.ok()) << text;
+    EXPECT_THAT(refused.error().message, HasSubstr(what));
+  }
+  const auto web =
+      read_manifest({.manifest = "command = \"x\"\n[[schedules]]\nname = \"a\"\nschedule = \"rate(1 day)\"\n"});
+  ASSERT_FALSE(web.ok());
+  EXPECT_THAT(web.error().message, HasSubstr("schedules belong to event functions"));
+}
+
 TEST(Manifest, WarmUpAndHooksAreChecked) {
   EXPECT_THAT(error_with("warm_up = 1"), HasSubstr("warm_up must be an array of tables"));
   EXPECT_THAT(error_with("warm_up = [1]"), HasSubstr("warm_up[0] must be a table"));

@@ -291,6 +291,26 @@ Status check_layers(const FunctionConfig& config) {
   return {};
 }
 
+Status check_schedules(const FunctionConfig& config) {
+  if (config.schedules.empty()) return {};
+  if (config.kind != FunctionKind::event)
+    return invalid_argument("schedules belong to event functions: set kind = \"event\"");
+  if (config.schedules.size() > kSchedulesMax) {
+    return Error{ErrorKind::too_large, "schedules has " + std::to_string(config.schedules.size()) +
+                                           " entries; at most " + std::to_string(kSchedulesMax) + " are possible"};
+  }
+  for (std::size_t i = 0; i < config.schedules.size(); ++i) {
+    const std::string where = "schedules[" + std::to_string(i) + "]: ";
+    if (const Status checked = check(config.schedules[i]); !checked.ok())
+      return invalid_argument(where + checked.error().message);
+    for (std::size_t k = 0; k < i; ++k) {
+      if (config.schedules[k].name == config.schedules[i].name)
+        return invalid_argument(where + "the name " + config.schedules[i].name + " is given twice");
+    }
+  }
+  return {};
+}
+
 Status check_hooks(const FunctionConfig& config) {
   if (config.egress && config.snapshot) {
     return invalid_argument(
@@ -299,6 +319,7 @@ Status check_hooks(const FunctionConfig& config) {
   if (!config.before_snapshot_path.empty())
     RETURN_IF_ERROR(check_path("before_snapshot_path", config.before_snapshot_path));
   if (!config.after_restore_path.empty()) RETURN_IF_ERROR(check_path("after_restore_path", config.after_restore_path));
+  RETURN_IF_ERROR(check_schedules(config));
   return check_warm_up(config.warm_up);
 }
 

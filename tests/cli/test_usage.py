@@ -9,11 +9,12 @@ import pytest
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 COMMANDS = [
-    "serve", "deploy", "invoke", "chat", "publish", "versions", "alias", "models", "list", "describe", "logs", "delete", "status",
+    "serve", "deploy", "invoke", "chat", "publish", "versions", "alias", "schedule", "models", "list", "describe", "logs", "delete", "status",
     "doctor",
     "version", "completion",
 ]
-NESTED = ["alias set", "alias list", "alias rm", "models pull", "models push", "models list", "models rm"]
+NESTED = ["alias set", "alias list", "alias rm", "schedule add", "schedule list", "schedule remove",
+          "models pull", "models push", "models list", "models rm"]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS, *NESTED])
