@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/uuid.h"
+#include "model/place.h"
 
 namespace thaw::events {
 namespace {
@@ -39,8 +40,8 @@ std::string time_text(std::int64_t seconds) {
 }
 
 std::string arn_of(std::string_view service, std::string_view resource) {
-  return "arn:aws:" + std::string(service) + ":" + std::string(model::kRegion) + ":" + std::string(model::kAccount) +
-         ":" + std::string(resource);
+  return "arn:aws:" + std::string(service) + ":" + model::place().region + ":" + model::place().account + ":" +
+         std::string(resource);
 }
 
 Error damaged(const std::string& what) { return {ErrorKind::corrupt, "schedules.json is damaged: " + what}; }
@@ -57,9 +58,9 @@ std::string scheduled_event(std::string_view id, std::string_view schedule_name,
                    {"id", id},
                    {"detail-type", "Scheduled Event"},
                    {"source", "aws.events"},
-                   {"account", model::kAccount},
+                   {"account", model::place().account},
                    {"time", time_text(time_s)},
-                   {"region", model::kRegion},
+                   {"region", model::place().region},
                    {"resources", json::array{json::string(arn_of("events", "rule/" + std::string(schedule_name)))}},
                    {"detail", json::object()}});
 }
