@@ -83,12 +83,12 @@ class MessageReader {
     // The parser would keep views into a buffer that still grows, so it gets the head only once it is whole.
     constexpr std::string_view kEnd = "\r\n\r\n";
     const std::string_view bytes(buffer_.get(), filled_);
+    // Something else entirely, such as a TLS handshake, must not wait for an end that never comes.
+    if ((bytes[0] | 0x20) < 'a' || (bytes[0] | 0x20) > 'z') return fail("it begins with no method");
     const bool whole = bytes.find(kEnd, searched_) != std::string_view::npos;
     searched_ = filled_ < kEnd.size() ? 0 : filled_ - kEnd.size() + 1;
     if (!whole) {
       if (filled_ >= header_bytes_max_) return fail_too_large();
-      // Something else entirely, such as a TLS handshake, must not wait for an end that never comes.
-      if ((bytes[0] | 0x20) < 'a' || (bytes[0] | 0x20) > 'z') return fail("it begins with no method");
       return Progress::need_bytes;
     }
     boost::beast::error_code error;
