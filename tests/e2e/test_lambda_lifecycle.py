@@ -86,8 +86,8 @@ def test_an_init_without_end_takes_the_time_of_the_event(daemon):
 
 
 def test_what_the_runtime_says_of_its_init_is_the_answer(daemon):
-    function = daemon.deploy(LIFECYCLE, "init-error", environment__INIT="error")
-    answer = ask(daemon, "init-error")
+    function = daemon.deploy(LIFECYCLE, "init-says", environment__INIT="error")
+    answer = ask(daemon, "init-says")
     assert (answer.status_code, answer.headers["X-Amz-Function-Error"]) == (200, "Unhandled")
     assert answer.json() == {
         "errorType": "Runtime.ImportModuleError",
@@ -102,8 +102,8 @@ def test_what_the_runtime_says_of_its_init_is_the_answer(daemon):
 
 
 def test_a_runtime_that_exits_in_its_init_is_named_as_lambda_names_it(daemon):
-    function = daemon.deploy(LIFECYCLE, "init-exit", environment__INIT="exit 3")
-    answer = ask(daemon, "init-exit")
+    function = daemon.deploy(LIFECYCLE, "init-exits", environment__INIT="exit 3")
+    answer = ask(daemon, "init-exits")
     request_id = answer.headers["x-amzn-requestid"]
     message = f"RequestId: {request_id} Error: Runtime exited with error: exit status 3"
     assert answer.json() == {"errorType": "Runtime.ExitError", "errorMessage": message}
