@@ -12,6 +12,16 @@ namespace {
 
 unsigned nibble(char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : (c | 32) - 'a' + 10); }
 
+boost::json::object logging(const model::FunctionConfig& config) {
+  boost::json::object logging{{"LogFormat", config.log_format.empty() ? "Text" : config.log_format},
+                              {"LogGroup", "/aws/lambda/" + config.name}};
+  if (config.log_format == "JSON") {
+    logging["ApplicationLogLevel"] = config.log_level.empty() ? "INFO" : config.log_level;
+    logging["SystemLogLevel"] = "INFO";
+  }
+  return logging;
+}
+
 }  // namespace
 
 std::string base64_of_hex(std::string_view hex) {
@@ -89,7 +99,7 @@ boost::json::object function_configuration(const model::FunctionRecord& record, 
       {"Architectures", boost::json::array{"x86_64"}},
       {"EphemeralStorage", boost::json::object{{"Size", config.ephemeral_mb}}},
       {"TracingConfig", boost::json::object{{"Mode", "PassThrough"}}},
-      {"LoggingConfig", boost::json::object{{"LogFormat", "Text"}, {"LogGroup", "/aws/lambda/" + config.name}}},
+      {"LoggingConfig", logging(config)},
       {"Environment", boost::json::object{{"Variables", std::move(variables)}}},
       {"Thaw", std::move(thaw)},
   };

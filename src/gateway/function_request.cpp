@@ -135,6 +135,35 @@ Status apply_texts(const json::object& body, model::FunctionConfig& config) {
   return {};
 }
 
+// The lines of the platform are always there, as text, and the log is the function's own.
+Status apply_logging(const json::object& body, model::FunctionConfig& config) {
+  ASSIGN_OR_RETURN(const json::object* logging, object_of(body, "LoggingConfig"));
+  if (logging == nullptr) return {};
+  ASSIGN_OR_RETURN(const auto format, text_of(*logging, "LogFormat"));
+  ASSIGN_OR_RETURN(const auto level, text_of(*logging, "ApplicationLogLevel"));
+  ASSIGN_OR_RETURN(const auto system, text_of(*logging, "SystemLogLevel"));
+  ASSIGN_OR_RETURN(const auto group, text_of(*logging, "LogGroup"));
+  if (system && *system != "INFO") return invalid_argument("LoggingConfig.SystemLogLevel: only INFO is supported");
+  if (group && *group != "/aws/lambda/" + config.name)
+    return invalid_argument("LoggingConfig.LogGroup: only /aws/lambda/" + config.name + " is supported");
+  if (format) {
+    config.log_format = *format;
+    if (*format != "JSON") config.log_level.clear();
+  }
+  if (level) config.log_level = *level;
+  return {};
+}
+
+Status check_tracing(const json::object& body) {
+  ASSIGN_OR_RETURN(const json::object* tracing, object_of(body, "TracingConfig"));
+  if (tracing == nullptr) return {};
+  ASSIGN_OR_RETURN(const auto mode, text_of(*tracing, "Mode"));
+  if (mode && *mode != "PassThrough")
+    return invalid_argument("TracingConfig.Mode " + std::string(mode->substr(0, kShownBytesMax)) +
+                            " is not supported: only PassThrough");
+  return {};
+}
+
 Status apply_runtime(const json::object& body, model::FunctionConfig& config) {
   ASSIGN_OR_RETURN(const auto runtime, text_of(body, "Runtime"));
   if (!runtime) return {};
@@ -303,6 +332,8 @@ Status apply_configuration(const json::object& body, model::FunctionConfig& conf
   RETURN_IF_ERROR(check_machine(body));
   RETURN_IF_ERROR(apply_runtime(body, config));
   RETURN_IF_ERROR(apply_texts(body, config));
+  RETURN_IF_ERROR(apply_logging(body, config));
+  RETURN_IF_ERROR(check_tracing(body));
   RETURN_IF_ERROR(
       apply_number(body, "Timeout", "timeout", {.min = 1, .max = model::kTimeoutSecondsMax}, config.timeout_s));
   RETURN_IF_ERROR(apply_number(body, "MemorySize", "memorySize",

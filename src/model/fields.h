@@ -35,12 +35,16 @@ struct TextField {
   std::size_t bytes_max;
 };
 
+inline constexpr std::size_t kLogWordBytesMax = 8;
+
 // Empty where they are not given.
 inline constexpr std::array kTextFields{
     TextField{"runtime", &FunctionConfig::runtime, kRuntimeBytesMax},
     TextField{"handler", &FunctionConfig::handler, kHandlerBytesMax},
     TextField{"http_payload", &FunctionConfig::http_payload, kHttpPayloadBytesMax},
     TextField{"http_stage", &FunctionConfig::http_stage, kHttpStageBytesMax},
+    TextField{"log_format", &FunctionConfig::log_format, kLogWordBytesMax},
+    TextField{"log_level", &FunctionConfig::log_level, kLogWordBytesMax},
     TextField{"description", &FunctionConfig::description, kFunctionDescriptionBytesMax},
     TextField{"role", &FunctionConfig::role, kRoleBytesMax},
 };

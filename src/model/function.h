@@ -111,6 +111,10 @@ struct FunctionConfig {
   std::string http_payload;
   // Of payload format 1.0: the first segment of every path, as an API's URL has its stage. Empty: there is none.
   std::string http_stage;
+  // Of an event function, for its runtime: "Text" or "JSON" (empty: "Text"), and the least level that it logs, like
+  // "WARN" (empty: the runtime's own). Lambda's LogFormat and ApplicationLogLevel.
+  std::string log_format;
+  std::string log_level;
   std::string description;  // Lambda's Description; a published version has its record's own
   std::string role;         // Lambda's Role: kept and given back, nothing more
   // "", "thaw-onnx" or "llama-server": a ready-made web function. The package of a thaw-onnx is the model's folder.

@@ -460,6 +460,10 @@ TEST(EventFunction, WhatDoesNotFitIsNamed) {
   const std::string event = "runtime = \"python3.11\"\nhandler = \"a.b\"\n";
   names("command = \"x\"\nhttp_payload = \"1.0\"", "http_payload belongs to event functions");
   names(event + "http_payload = \"3.0\"", "\"1.0\" or \"2.0\"");
+  names("command = \"x\"\nlog_format = \"JSON\"", "log_format belongs to event functions");
+  names(event + "log_format = \"XML\"", "\"Text\" or \"JSON\"");
+  names(event + "log_level = \"INFO\"", "log_level belongs to log_format");
+  names(event + "log_format = \"JSON\"\nlog_level = \"LOUD\"", "levels are TRACE");
   names(event + "http_stage = \"prod\"", "http_stage belongs to http_payload");
   names(event + "http_payload = \"1.0\"\nhttp_stage = \"a/b\"", "http_stage must hold");
   names("runtime = \"provided.al2023\"\n[[warm_up]]\npath = \"/\"", "warm_up belongs to web functions");

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <string>
 
 #include "model/fields.h"
@@ -282,6 +283,23 @@ Status check_http(const FunctionConfig& config) {
   return {};
 }
 
+// "Configuring JSON and plain text log formats", AWS Lambda Developer Guide: levels belong to JSON.
+Status check_logs(const FunctionConfig& config) {
+  if (config.log_format.empty() && config.log_level.empty()) return {};
+  if (config.kind != FunctionKind::event) {
+    return invalid_argument(std::string(config.log_format.empty() ? "log_level" : "log_format") +
+                            " belongs to event functions");
+  }
+  if (!config.log_format.empty() && config.log_format != "Text" && config.log_format != "JSON")
+    return invalid_argument("log_format = \"" + config.log_format + "\" is not possible: it is \"Text\" or \"JSON\"");
+  if (config.log_level.empty()) return {};
+  if (config.log_format != "JSON") return invalid_argument("log_level belongs to log_format = \"JSON\"");
+  static constexpr std::array kLevels{"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"};
+  if (std::find(kLevels.begin(), kLevels.end(), config.log_level) != kLevels.end()) return {};
+  return invalid_argument("log_level = \"" + config.log_level +
+                          "\" is not possible: levels are TRACE, DEBUG, INFO, WARN, ERROR and FATAL");
+}
+
 Status check_layers(const FunctionConfig& config) {
   if (config.layers.uses.empty()) return {};
   if (!config.engine.empty() || !config.model.empty())
@@ -352,6 +370,7 @@ Status validate(const FunctionConfig& config) {
   RETURN_IF_ERROR(check_kind(config));
   RETURN_IF_ERROR(check_texts(config));
   RETURN_IF_ERROR(check_http(config));
+  RETURN_IF_ERROR(check_logs(config));
   if (!config.command.empty()) RETURN_IF_ERROR(check_command(config.command));
   RETURN_IF_ERROR(check_engine(config));
   RETURN_IF_ERROR(check_model(config));

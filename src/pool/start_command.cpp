@@ -128,6 +128,8 @@ void set_event_variables(const model::FunctionRecord& record, Variables& variabl
   variables["LAMBDA_RUNTIME_DIR"] = "/var/runtime";
   if (!config.runtime.empty()) variables["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + config.runtime;
   variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = model::place().region;
+  if (!config.log_format.empty()) variables["AWS_LAMBDA_LOG_FORMAT"] = config.log_format;
+  if (!config.log_level.empty()) variables["AWS_LAMBDA_LOG_LEVEL"] = config.log_level;
   variables["AWS_LAMBDA_LOG_GROUP_NAME"] = "/aws/lambda/" + config.name;
   variables["AWS_LAMBDA_LOG_STREAM_NAME"] = log_stream_name(record.version);
   if (config.concurrency > 1) variables["AWS_LAMBDA_MAX_CONCURRENCY"] = std::to_string(config.concurrency);

@@ -457,3 +457,28 @@ def test_snap_start_makes_snapshots_of_published_versions(daemon):
     assert ask(amazon, "snapped", Qualifier="1")["says"] == "first"
     latest = amazon.update_function_configuration(FunctionName="snapped", SnapStart={"ApplyOn": "None"})
     assert latest["SnapStart"] == {"ApplyOn": "None", "OptimizationStatus": "Off"}
+
+
+def test_the_logging_configuration_is_the_runtimes(daemon):
+    """Over HTTP: Debian's botocore is older than the member."""
+
+    def send(method, path, **members):
+        return daemon.request(method, "/2015-03-31/functions" + path, json=members)
+
+    code = {"ZipFile": base64.b64encode(package()).decode()}
+    what = {"Runtime": "python3.11", "Handler": "app.run", "Role": ROLE, "Code": code}
+    made = send("POST", "", FunctionName="logs-json", LoggingConfig={"LogFormat": "JSON", "ApplicationLogLevel": "WARN"}, **what)
+    assert made.status_code == 201 and made.json()["LoggingConfig"] == {
+        "LogFormat": "JSON", "ApplicationLogLevel": "WARN", "SystemLogLevel": "INFO", "LogGroup": "/aws/lambda/logs-json",
+    }
+    changed = send("PUT", "/logs-json/configuration", LoggingConfig={"LogFormat": "Text"}).json()
+    assert changed["LoggingConfig"] == {"LogFormat": "Text", "LogGroup": "/aws/lambda/logs-json"}
+    for members, says in (
+        ({"LoggingConfig": {"LogFormat": "JSON", "SystemLogLevel": "DEBUG"}}, "SystemLogLevel"),
+        ({"LoggingConfig": {"LogFormat": "XML"}}, "log_format"),
+        ({"LoggingConfig": {"LogGroup": "mine"}}, "LogGroup"),
+        ({"TracingConfig": {"Mode": "Active"}}, "TracingConfig"),
+    ):
+        answer = send("PUT", "/logs-json/configuration", **members)
+        assert answer.status_code == 400 and answer.headers["x-amzn-ErrorType"] == "InvalidParameterValueException"
+        assert says in answer.json()["message"]
