@@ -154,7 +154,6 @@ class Run : public std::enable_shared_from_this<Run> {
                         .function_arn = request_.function_arn,
                         .payload = std::move(payload),
                         .client_context = request_.client_context,
-                        .cognito_identity = request_.cognito_identity,
                         .trace_id = request_.trace_id.empty() ? new_trace_id() : request_.trace_id,
                         .deadline = deadline_,
                         .stream = std::move(stream)};

@@ -35,7 +35,6 @@ struct EventRequest {
   std::string function_arn;  // with the qualifier as the caller gave it
   std::string payload;
   std::string client_context;
-  std::string cognito_identity;
   std::string trace_id;
   bool log_tail = false;  // asks for EventResult::log_tail
   // Borrowed until run() returns. Without it a streamed response is gathered, as one that comes whole.

@@ -23,12 +23,11 @@ class ResponseStream;
 
 struct Event {
   std::string request_id;
-  std::string function_arn;      // as it was invoked, with its qualifier
-  std::string payload;           // JSON
-  std::string client_context;    // JSON, decoded; may be empty
-  std::string cognito_identity;  // the same
-  std::string trace_id;          // X-Amzn-Trace-Id; may be empty
-  http::TimePoint deadline;      // the response must be whole by then
+  std::string function_arn;    // as it was invoked, with its qualifier
+  std::string payload;         // JSON
+  std::string client_context;  // JSON, decoded; may be empty
+  std::string trace_id;        // X-Amzn-Trace-Id; may be empty
+  http::TimePoint deadline;    // the response must be whole by then
   // Takes a response that the runtime streams. Without it such a one is gathered as one that comes whole.
   std::shared_ptr<ResponseStream> stream;
 };

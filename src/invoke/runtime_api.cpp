@@ -58,7 +58,6 @@ std::string next_fields(const Event& event) {
   field("Lambda-Runtime-Invoked-Function-Arn", event.function_arn);
   field("Lambda-Runtime-Trace-Id", event.trace_id);
   field("Lambda-Runtime-Client-Context", event.client_context);
-  field("Lambda-Runtime-Cognito-Identity", event.cognito_identity);
   return fields;
 }
 
