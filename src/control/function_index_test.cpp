@@ -52,7 +52,7 @@ TEST(FunctionIndex, MarkerMayNameAFunctionThatIsGone) {
   EXPECT_EQ(index.list("", 3).next_marker, "");
 }
 
-TEST(FunctionIndex, TenThousandFunctionsCostAFewMegabytes) {
+TEST(FunctionIndex, TenThousandFunctionsCostAQuarterOfTheBoundAtMost) {
   const auto used = [] { return ::mallinfo2().uordblks; };
   const std::size_t before = used();
   FunctionIndex index;
@@ -61,7 +61,7 @@ TEST(FunctionIndex, TenThousandFunctionsCostAFewMegabytes) {
   if (used() == 0) GTEST_SKIP() << "another allocator, which does not count";
   RecordProperty("bytes_per_function", static_cast<int>(cost / 10000));
   std::printf("%zu bytes a function\n", cost / 10000);
-  EXPECT_LT(cost, 16U << 20);
+  EXPECT_LT(cost, 25U << 20);  // a quarter of what the daemon may take for ten thousand idle functions
   EXPECT_NE(index.find("FUNCTION-NUMBER-9999"), nullptr);
 }
 

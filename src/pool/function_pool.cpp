@@ -128,16 +128,13 @@ void FunctionPool::pump() {
   }
 }
 
-void FunctionPool::fail_waiters(const Error& error, const std::string& init_error_document) {
+void FunctionPool::fail_waiters(const Error& error) {
   std::deque<std::shared_ptr<Waiter>> failed;
   {
     const std::lock_guard lock(mutex_);
     failed.swap(waiters_);
   }
-  for (const auto& waiter : failed) {
-    waiter->init_error_document = init_error_document;
-    waiter->complete(error);
-  }
+  for (const auto& waiter : failed) waiter->complete(error);
 }
 
 void FunctionPool::give_back(const std::shared_ptr<Environment>& environment,

@@ -97,7 +97,7 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   // With mutex_ held by `lock`, which it releases: hands out what is free, then completes the waiters.
   void lend_to_waiters(std::unique_lock<std::mutex> lock);
   void end_unused_locked();
-  void fail_waiters(const Error& error, const std::string& init_error_document = {});
+  void fail_waiters(const Error& error);
   void forget(const std::shared_ptr<Environment>& environment);
   std::size_t starts_wanted_locked() const;
   static bool counts_as_provisioned(const Environment& environment);

@@ -399,11 +399,13 @@ void FunctionPool::on_ready(const std::shared_ptr<Environment>& environment,
 }
 
 void FunctionPool::on_start_failed(const std::shared_ptr<Environment>& environment, Error error) {
-  bool hopeless = false;
+  std::deque<std::shared_ptr<Waiter>> failed;
+  std::shared_ptr<invoke::RuntimeApi> runtime;
   {
     const std::lock_guard lock(mutex_);
     --starting_;
     environment->state = EnvironmentState::ending;
+    runtime = environment->runtime;
     if (environment->provisioned) {
       note_provision_failed_locked(error.message);
       pool_.wake_sweeper(provision_at_);
@@ -416,19 +418,16 @@ void FunctionPool::on_start_failed(const std::shared_ptr<Environment>& environme
              other->state == EnvironmentState::frozen;
     });
     // A function whose init fails would fail the same way in the environments that are still starting.
-    hopeless = error.kind == ErrorKind::function_failed ? !ready : !others;
+    // They go together with this start: else whoever pumps next would start another for them.
+    if (error.kind == ErrorKind::function_failed ? !ready : !others) failed.swap(waiters_);
   }
   report_init(*environment, error);
   log::warn("environment_init_failed function={} version={} id={} code={}", config().name, record_->version,
             environment->id, error.code);
   --pool_.starting_;
-  if (hopeless) {
-    std::shared_ptr<invoke::RuntimeApi> runtime;
-    {
-      const std::lock_guard lock(mutex_);
-      runtime = environment->runtime;
-    }
-    fail_waiters(error, runtime != nullptr ? runtime->init_error_document() : std::string());
+  for (const auto& waiter : failed) {
+    if (runtime != nullptr) waiter->init_error_document = runtime->init_error_document();
+    waiter->complete(error);
   }
   pump();
   pool_.pump_starved();

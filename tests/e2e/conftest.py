@@ -46,6 +46,25 @@ def shared_daemon():
         daemon.close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def functions_go_with_their_file(shared_daemon):
+    """No test depends on the names that other files chose."""
+
+    def names():
+        listed, marker = set(), ""
+        while marker is not None:
+            page = shared_daemon.get("/2015-03-31/functions/", params={"MaxItems": 50, "Marker": marker}).json()
+            listed |= {one["FunctionName"] for one in page["Functions"]}
+            marker = page.get("NextMarker")
+        return listed
+
+    before = names()
+    yield
+    if shared_daemon.process.poll() is None:
+        for name in names() - before:
+            shared_daemon.request("DELETE", f"/2015-03-31/functions/{name}")
+
+
 @pytest.fixture
 def daemon(request, shared_daemon):
     """The daemon that tests share when they leave it as they found it."""
@@ -95,7 +114,7 @@ def own_daemon(serve):
     return serve()
 
 
-names = (f"f{number}" for number in itertools.count(1))
+fresh_names = (f"f{number}" for number in itertools.count(1))
 
 
 @pytest.fixture
@@ -104,7 +123,7 @@ def deploy(daemon):
     functions = []
 
     def deploy_function(package="kit", name=None, **settings):
-        function = daemon.deploy(harness.FUNCTIONS / package, name or next(names), **settings)
+        function = daemon.deploy(harness.FUNCTIONS / package, name or next(fresh_names), **settings)
         functions.append(function)
         return function
 
