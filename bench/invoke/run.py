@@ -33,6 +33,21 @@ WRK = """wrk.method = "POST"
 wrk.body = '{event}'
 wrk.headers["Content-Type"] = "application/json"
 """
+# A function that fails answers 200 as well: the body tells.
+WRK_CHECK = """
+local threads, report = {}, done
+wrong = 0
+function setup(thread) table.insert(threads, thread) end
+function response(status, headers, body)
+  if not body:find("forty-two", 1, true) or body:find("errorType", 1, true) then wrong = wrong + 1 end
+end
+function done(...)
+  report(...)
+  local all = 0
+  for _, thread in ipairs(threads) do all = all + thread:get("wrong") end
+  io.write("WRONG " .. all .. "\\n")
+end
+"""
 
 
 def options():
@@ -77,7 +92,7 @@ def measure_rate(ways, seconds, rounds, folder):
     script = os.path.join(folder, "post.lua")
     with open(script, "w", encoding="utf-8") as file, open(os.path.join(HERE, "..", "gateway", "report.lua"),
                                                            encoding="utf-8") as report:
-        file.write(WRK.format(event=peers.EVENT.decode()) + report.read())
+        file.write(WRK.format(event=peers.EVENT.decode()) + report.read() + WRK_CHECK)
     wrk = harness.need_program("wrk", "wrk")
     rates = {way.name: [] for way in ways}
     for number in range(rounds):
@@ -89,6 +104,9 @@ def measure_rate(ways, seconds, rounds, folder):
             if found is None:
                 raise harness.BenchError(f"wrk against {way.name}: {done.stdout}{done.stderr}")
             one = json.loads(found.group(1))
+            wrong = int(re.search(r"^WRONG (\d+)$", done.stdout, re.M).group(1))
+            if wrong:
+                raise harness.BenchError(f"{way.name} answered {wrong} of {one['requests']} events wrongly under load")
             if one["errors_status"] or one["errors_timeout"]:
                 raise harness.BenchError(f"{way.name} failed {one['errors_status']:.0f} events under load")
             rates[way.name].append(one["requests"] / one["duration_us"] * 1e6)
