@@ -86,7 +86,7 @@ std::string SqliteStatement::text(int column) const {
   return {static_cast<const char*>(bytes), static_cast<std::size_t>(count)};
 }
 
-Result<SqliteDatabase> SqliteDatabase::open(const std::string& path) {
+Result<SqliteDatabase> SqliteDatabase::open(const std::string& path, unsigned page_bytes) {
   // Made before SQLite does, for the owner only; the files beside it follow its mode.
   RETURN_IF_ERROR(sys::open(path, O_RDWR | O_CREAT, 0600));
   sqlite3* opened = nullptr;
@@ -94,6 +94,7 @@ Result<SqliteDatabase> SqliteDatabase::open(const std::string& path) {
   SqliteDatabase database(opened);
   if (code != SQLITE_OK) return opened == nullptr ? internal_error("no memory for SQLite") : error_of(opened);
   ::sqlite3_busy_timeout(opened, kBusyMs);
+  RETURN_IF_ERROR(database.execute(("PRAGMA page_size=" + std::to_string(page_bytes)).c_str()));
   RETURN_IF_ERROR(database.execute(kPragmas));
   return database;
 }

@@ -45,8 +45,8 @@ class SqliteStatement {
 class SqliteDatabase {
  public:
   // Made with mode 0600 where it is not there. In WAL mode with synchronous=FULL: what is committed survives a power
-  // cut.
-  static Result<SqliteDatabase> open(const std::string& path);
+  // cut. page_bytes: of a file that is new.
+  static Result<SqliteDatabase> open(const std::string& path, unsigned page_bytes = 4096);
 
   Result<SqliteStatement> prepare(std::string_view sql);
   // One or more statements without values.
