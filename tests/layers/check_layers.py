@@ -57,6 +57,8 @@ LIBRARIES: dict[str, set[str]] = {
     "soci/": {"src/adapters", "src/control", "src/features"},
     "nats/": {"src/adapters"},
     "sqlite3.h": {"src/adapters", "src/control"},
+    "csv.h": {"src/adapters"},
+    "libpq": {"src/adapters"},
     "archive": {"src/control", "apps/thaw"},
     "curl/": {"src/adapters", "apps/thaw"},
     "expat.h": {"src/adapters"},
