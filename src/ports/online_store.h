@@ -32,6 +32,8 @@ struct OnlineRow {
   std::int64_t created_ms = 0;
   // From then on the row is not given out, and may be removed; 0: never.
   std::int64_t expires_ms = 0;
+  // Of a read: older than a cache may give it out otherwise, because the store behind is away. Not stored.
+  bool stale = false;
 };
 
 struct OnlineKey {

@@ -59,6 +59,7 @@ LIBRARIES: dict[str, set[str]] = {
     "sqlite3.h": {"src/adapters", "src/control"},
     "csv.h": {"src/adapters"},
     "libpq": {"src/adapters"},
+    "hiredis/": {"src/adapters"},
     "archive": {"src/control", "apps/thaw"},
     "curl/": {"src/adapters", "apps/thaw"},
     "expat.h": {"src/adapters"},
