@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "api.h"
+#include "batch_command_line.h"
 #include "commands.h"
 #include "completion.h"
 #include "doctor.h"
@@ -35,6 +36,7 @@ struct CommandLine {
   ServeOptions serve;
   DeployOptions deploy;
   InvokeOptions invoke;
+  BatchOptions batch;
   ChatOptions chat;
   ListOptions list;
   std::string describe_name;
@@ -99,6 +101,7 @@ CommandLine::CommandLine() {
   add_serve();
   add_deploy();
   add_invoke();
+  add_batch(app, batch);
   add_chat();
   add_versions();
   add_schedules();
@@ -394,6 +397,7 @@ int dispatch(CommandLine& line, const std::function<int(const ServeConfig&)>& se
   if (name == "serve") return run_serve_command(session, sources, serve);
   if (name == "deploy") return run_deploy(session, line.deploy);
   if (name == "invoke") return run_invoke(session, line.invoke);
+  if (name == "batch") return run_batch(session, line.batch);
   if (name == "chat") return run_chat(session, line.chat);
   if (name == "list") return run_list(session, line.list);
   if (name == "describe") return run_describe(session, line.describe_name);

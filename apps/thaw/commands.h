@@ -50,6 +50,24 @@ struct InvokeOptions {
 };
 int run_invoke(Session& session, const InvokeOptions& options);
 
+struct BatchOptions {
+  std::string name;    // NAME or NAME:QUALIFIER
+  std::string input;   // a folder, or a file of JSON lines
+  std::string output;  // a file of JSON lines; empty: standard output
+  std::vector<std::string> include;
+  std::string id_field;
+  unsigned concurrency = 4;
+  unsigned retries = 5;
+  unsigned timeout_s = 900;
+  std::optional<std::uint64_t> limit;
+  std::optional<std::string> path;
+  std::optional<std::string> method;
+  std::string content_type;
+  bool resume = false;
+  bool restart = false;
+};
+int run_batch(Session& session, const BatchOptions& options);
+
 struct ChatOptions {
   std::string name;                     // NAME or NAME:QUALIFIER
   std::optional<std::string> question;  // none: standard input, or a chat where that is a terminal

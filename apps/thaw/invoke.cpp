@@ -12,6 +12,7 @@
 #include "api.h"
 #include "base/sys.h"
 #include "commands.h"
+#include "invoke_target.h"
 #include "text.h"
 
 namespace thaw::cli {
@@ -24,35 +25,6 @@ bool has_header(const Headers& headers, std::string_view name) {
   return std::any_of(headers.begin(), headers.end(), [&](const auto& header) {
     return header.first.size() == name.size() && edit_distance(header.first, name) == 0;
   });
-}
-
-std::string target_of(const InvokeOptions& options) {
-  std::string path = options.path;
-  std::string query;
-  if (const std::size_t mark = path.find('?'); mark != std::string::npos) {
-    query = path.substr(mark + 1);
-    path.resize(mark);
-  }
-  if (!path.starts_with('/')) path = "/" + path;
-  for (const std::string& pair : options.query) {
-    const std::size_t equals = pair.find('=');
-    if (!query.empty()) query += '&';
-    query += percent_encode(pair.substr(0, equals));
-    if (equals != std::string::npos) query += "=" + percent_encode(pair.substr(equals + 1));
-  }
-  const QualifiedName name = qualified_name(options.name);
-  std::string target = "/fn/" + percent_encode(name.function);
-  if (name.qualifier) target += ":" + percent_encode(*name.qualifier);
-  target += percent_encode_path(path);
-  if (!query.empty()) {
-    // What the caller wrote into the query stays, but for what no request line can hold.
-    target += '?';
-    for (const char c : query) {
-      const auto byte = static_cast<unsigned char>(c);
-      target += byte <= 0x20 || byte >= 0x7f || c == '#' ? percent_encode(std::string_view(&c, 1)) : std::string(1, c);
-    }
-  }
-  return target;
 }
 
 Status add_header(const std::string& text, Headers& headers) {
@@ -107,9 +79,7 @@ Result<Request> event_of(const InvokeOptions& options) {
   for (const std::string& header : options.headers) RETURN_IF_ERROR(add_header(header, request.headers));
   RETURN_IF_ERROR(add_data(options.data.value_or("{}"), request));
   request.method = "POST";
-  const QualifiedName name = qualified_name(options.name);
-  request.target = "/2015-03-31/functions/" + percent_encode(name.function) + "/invocations";
-  if (name.qualifier) request.target += "?Qualifier=" + percent_encode(*name.qualifier);
+  request.target = event_target(options.name);
   return request;
 }
 
@@ -122,7 +92,7 @@ Result<Request> request_of(const InvokeOptions& options) {
   if (options.data) RETURN_IF_ERROR(add_data(*options.data, request));
   request.method = !options.method.empty() ? options.method : options.data ? "POST" : "GET";
   for (char& c : request.method) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-  request.target = target_of(options);
+  request.target = web_target(options.name, options.path, options.query);
   return request;
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 COMMANDS = [
-    "serve", "deploy", "invoke", "chat", "publish", "versions", "alias", "schedule", "models", "list", "describe", "logs", "delete", "status",
+    "serve", "deploy", "invoke", "batch", "chat", "publish", "versions", "alias", "schedule", "models", "list", "describe", "logs", "delete", "status",
     "doctor",
     "version", "completion",
 ]
@@ -57,6 +57,9 @@ def test_no_command_shows_the_help_and_is_wrong_usage(thaw):
         (["chat", "x", "y", "--temperature", "nan"], "--temperature: must be a number from 0 to 100"),
         (["chat", "x", "y", "--max-tokens", "0"], "--max-tokens: must be at least 1"),
         (["chat"], "NAME is required"),
+        (["batch", "x"], "--input is required"),
+        (["batch", "x", "--input", ".", "--concurrency", "0"], "--concurrency"),
+        (["batch", "x", "--input", ".", "--resume", "--restart"], "excludes"),
         (["completion", "tcsh"], "there are bash, zsh and fish"),
     ],
 )

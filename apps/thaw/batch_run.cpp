@@ -1,0 +1,158 @@
+#include "batch_run.h"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "bounded_queue.h"
+#include "interrupt.h"
+
+namespace thaw::cli {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr milliseconds kLookEvery{100};
+constexpr milliseconds kFlushEvery{2000};
+
+// What the threads of a run share.
+class Workshop {
+ public:
+  explicit Workshop(const BatchRun& run)
+      : run_(run), inputs_(run.concurrency), outcomes_(run.concurrency), sending_(run.concurrency) {
+    threads_.emplace_back([this] { read(); });
+    for (unsigned i = 0; i < run.concurrency; ++i) threads_.emplace_back([this] { send(); });
+  }
+
+  ~Workshop() {
+    inputs_.discard();
+    outcomes_.discard();
+    for (std::thread& thread : threads_) thread.join();
+  }
+  Workshop(const Workshop&) = delete;
+  Workshop& operator=(const Workshop&) = delete;
+
+  BoundedQueue<BatchOutcome>& outcomes() { return outcomes_; }
+  std::uint64_t skipped() const { return skipped_; }
+
+  void stop(BatchStop::Level level) {
+    stop_.request(level);
+    inputs_.discard();
+  }
+
+  // The first error ends the run.
+  void fail(Error error) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!error_) error_ = std::move(error);
+    }
+    stop(BatchStop::Level::begin_no_more);
+  }
+
+  std::optional<Error> error() const {
+    const std::lock_guard lock(mutex_);
+    return error_;
+  }
+
+ private:
+  void read() {
+    std::uint64_t taken = 0;
+    while (!run_.limit || taken < *run_.limit) {
+      Result<std::optional<BatchItem>> item = run_.source.next();
+      if (!item.ok()) {
+        fail(std::move(item).error());
+        break;
+      }
+      if (!*item) break;
+      ++taken;
+      if (run_.finished.contains((*item)->id)) {
+        ++skipped_;
+        if (stop_.level() != BatchStop::Level::none) break;
+        continue;
+      }
+      if (!inputs_.push(std::move(**item))) break;
+    }
+    inputs_.finish();
+  }
+
+  void send() {
+    BatchInvoker invoker(run_.endpoint, run_.target, stop_);
+    while (const std::optional<BatchItem> item = inputs_.pop()) {
+      Result<BatchOutcome> outcome = invoker.invoke(*item);
+      if (outcome.ok()) {
+        if (!outcomes_.push(std::move(*outcome))) break;
+      } else if (outcome.error().code != "Client.Interrupted") {
+        fail(std::move(outcome).error());
+      }
+    }
+    if (--sending_ == 0) outcomes_.finish();
+  }
+
+  const BatchRun& run_;
+  BatchStop stop_;
+  BoundedQueue<BatchItem> inputs_;
+  BoundedQueue<BatchOutcome> outcomes_;
+  std::atomic<unsigned> sending_;
+  std::atomic<std::uint64_t> skipped_ = 0;
+  mutable std::mutex mutex_;
+  std::optional<Error> error_;  // guarded by mutex_
+  std::vector<std::thread> threads_;
+};
+
+// Ctrl-C: once, and once more.
+class Interrupts {
+ public:
+  void look(Workshop& workshop) {
+    if (InterruptGuard::signal_seen() == 0) return;
+    InterruptGuard::clear();
+    workshop.stop(seen_ ? BatchStop::Level::let_go : BatchStop::Level::begin_no_more);
+    seen_ = true;
+  }
+  bool seen() const { return seen_; }
+
+ private:
+  bool seen_ = false;
+};
+
+}  // namespace
+
+BatchEnd run_batch_once(const BatchRun& run) {
+  BatchEnd end;
+  const Clock::time_point started = Clock::now();
+  {
+    Workshop workshop(run);
+    Interrupts interrupts;
+    Clock::time_point flushed = started;
+    using Take = BoundedQueue<BatchOutcome>::Take;
+    for (Take take = Take::nothing_yet; take != Take::over;) {
+      std::optional<BatchOutcome> outcome;
+      take = workshop.outcomes().pop_for(kLookEvery, outcome);
+      if (outcome) {
+        if (Status written = run.output.write(*outcome); !written.ok()) {
+          workshop.fail(std::move(written).error());
+          workshop.stop(BatchStop::Level::let_go);
+          break;
+        }
+        ++(outcome->ok() ? end.counts.ok : end.counts.failed);
+      }
+      if (Clock::now() - flushed > kFlushEvery) {
+        flushed = Clock::now();
+        if (Status kept = run.output.flush(); !kept.ok()) workshop.fail(std::move(kept).error());
+      }
+      interrupts.look(workshop);
+      end.counts.skipped = workshop.skipped();
+      if (run.on_progress) run.on_progress(end.counts);
+    }
+    if (Status kept = run.output.flush(); !kept.ok()) workshop.fail(std::move(kept).error());
+    end.counts.skipped = workshop.skipped();
+    end.interrupted = interrupts.seen();
+    end.error = workshop.error();
+  }
+  end.took = std::chrono::duration_cast<milliseconds>(Clock::now() - started);
+  return end;
+}
+
+}  // namespace thaw::cli

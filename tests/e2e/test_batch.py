@@ -1,0 +1,319 @@
+"""thaw batch: a function over the files of a folder and the lines of a file, by the real daemon."""
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+
+import harness
+import pytest
+import terminal
+
+BATCH = harness.FUNCTIONS / "batch"
+
+
+@pytest.fixture(scope="module")
+def shared_batch(shared_daemon):
+    return shared_daemon.deploy(BATCH, "batch-web")
+
+
+@pytest.fixture
+def web(daemon, shared_batch):
+    return shared_batch
+
+
+def write_lines(path, values):
+    path.write_text("".join(json.dumps(value) + "\n" for value in values))
+    return path
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def by_id(lines):
+    found = {line["id"]: line for line in lines}
+    assert len(found) == len(lines), "an id has more than one line"
+    return found
+
+
+def got(function):
+    """Every input that the function says it got, in the order of its log."""
+    return re.findall(r"^GOT (.+)$", function.log(), re.M)
+
+
+def start(daemon, *words, **options):
+    return subprocess.Popen(
+        [str(harness.THAW), *map(str, words)], env=daemon.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def test_files_of_a_folder_are_bodies(daemon, web, tmp_path):
+    photos = tmp_path / "photos"
+    (photos / "cats" / "old").mkdir(parents=True)
+    (photos / "cats" / "tom.JPG").write_bytes(b"\xff\xd8" + bytes(1000))
+    (photos / "cats" / "old" / "a b.png").write_bytes(bytes(10))
+    (photos / "dog.webp").write_bytes(bytes(3 << 20))
+    (photos / "notes.txt").write_text("hello")
+    (photos / "empty").write_bytes(b"")
+    (photos / ".hidden.jpg").write_bytes(b"x")
+    (photos / "link.jpg").symlink_to("cats/tom.JPG")
+    (photos / "round").symlink_to(".")
+    output = photos / "out.jsonl"
+    done = daemon.run("batch", web.name, "--input", photos, "--output", output, "--path", "/see?x=1")
+    assert done.returncode == 0, done.stderr
+    assert "6 ok, 0 failed" in done.stderr
+    outcomes = by_id(lines_of(output))
+    assert {name: (one["output"]["bytes"], one["output"]["type"]) for name, one in outcomes.items()} == {
+        "cats/tom.JPG": (1002, "image/jpeg"),
+        "cats/old/a b.png": (10, "image/png"),
+        "dog.webp": (3 << 20, "image/webp"),
+        "notes.txt": (5, "text/plain; charset=utf-8"),
+        "empty": (0, "application/octet-stream"),
+        "link.jpg": (1002, "image/jpeg"),
+    }
+    for one in outcomes.values():
+        assert one["status"] == 200 and one["duration_ms"] > 0 and "error" not in one
+        assert one["output"]["path"] == "/see?x=1"
+    chosen = daemon.run("batch", web.name, "--input", photos, "--include", "*.webp", "--include", "cats/*.JPG")
+    assert {json.loads(line)["id"] for line in chosen.stdout.splitlines()} == {"dog.webp", "cats/tom.JPG"}
+
+
+def test_lines_are_bodies_and_answers_keep_their_form(daemon, web, tmp_path):
+    input = tmp_path / "in.jsonl"
+    input.write_text(
+        '{"n": 1}\n\n{"n": 3, "do": "text"}\r\n{"n": 4, "do": "bytes"}\n{"n": 5, "do": "nothing"}\n{"n": 6, "do": "number"}\n'
+        'not JSON\n{"n": 8, "do": "fail"}\n{"n": 9, "do": "big"}\n{"n": 10}'
+    )
+    done = daemon.run("batch", web.name, "--input", input)
+    assert done.returncode == 1
+    assert "6 ok, 3 failed" in done.stderr
+    assert '"output":{"exact":12345678901234567890123.10,"text":" a \\" b "}' in done.stdout
+    found = by_id([json.loads(line) for line in done.stdout.splitlines()])
+    assert found["1"]["output"]["n"] == 1
+    assert found["3"]["output_text"] == "Grüße\nvon hier"
+    assert base64.b64decode(found["4"]["output_base64"]) == bytes(range(256))
+    assert not {"output", "output_text", "output_base64"} & set(found["5"])
+    assert found["7"]["status"] is None and "line 7 is not JSON" in found["7"]["error"]
+    assert found["8"]["status"] == 422 and found["8"]["error"] == "8 cannot be done"
+    assert "larger than 16 MB" in found["9"]["error"]
+    assert found["10"]["output"]["n"] == 10
+    assert sorted(found) == ["1", "10", "3", "4", "5", "6", "7", "8", "9"]
+
+
+def test_events_go_to_event_functions_and_their_errors_are_failures(daemon, tmp_path):
+    daemon.deploy(harness.FUNCTIONS / "events", "batch-events")
+    input = write_lines(tmp_path / "in.jsonl", [{"key": "a", "x": 1}, {"key": "b", "do": "fail"}, {"x": 3}])
+    done = daemon.run("batch", "batch-events", "--input", input, "--id-field", "key", "--limit", "3")
+    assert done.returncode == 1, done.stderr
+    found = by_id([json.loads(line) for line in done.stdout.splitlines()])
+    assert found["a"]["output"]["event"] == {"key": "a", "x": 1}
+    assert found["b"]["status"] == 200 and found["b"]["error"] == "Oops: as asked"
+    assert "no text or number in the member 'key'" in found["3"]["error"]
+    refused = daemon.run("batch", "batch-events", "--input", input, "--path", "/x")
+    assert refused.returncode == 1 and "takes events" in refused.stderr
+
+
+def test_no_more_requests_at_a_time_than_the_bound(daemon, web, tmp_path):
+    input = write_lines(tmp_path / "in.jsonl", [{"n": n, "sleep_ms": 20} for n in range(60)])
+    function = daemon.deploy(BATCH, "batch-bound")
+    done = daemon.run("batch", function.name, "--input", input, "--concurrency", 3, "--json", "--output", tmp_path / "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["Ok"] == 60
+    assert max(one["output"]["most_at_once"] for one in lines_of(tmp_path / "out.jsonl")) == 3
+
+
+def test_an_output_that_is_there_needs_a_word(daemon, web, tmp_path):
+    input = write_lines(tmp_path / "in.jsonl", [{"n": n} for n in range(3)])
+    output = tmp_path / "out.jsonl"
+    words = ["batch", web.name, "--input", input, "--output", output]
+    assert daemon.run(*words, "--limit", 2).returncode == 0
+    refused = daemon.run(*words)
+    assert refused.returncode == 1
+    assert "--resume" in refused.stderr and "--restart" in refused.stderr
+    assert daemon.run(*words, "--restart", "--limit", 1).returncode == 0
+    assert [one["id"] for one in lines_of(output)] == ["1"]
+    done = daemon.run(*words, "--resume", "--json")
+    summary = json.loads(done.stdout)
+    assert (summary["Ok"], summary["FinishedBefore"]) == (2, 1)
+    assert sorted(by_id(lines_of(output))) == ["1", "2", "3"]
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"name": "mine"}\n')
+    refused = daemon.run("batch", web.name, "--input", input, "--output", other, "--resume")
+    assert refused.returncode == 1 and "line 1 is none of a batch's" in refused.stderr
+    assert other.read_text() == '{"name": "mine"}\n'
+    assert daemon.run("batch", web.name, "--input", input, "--resume").returncode == 1
+
+
+def test_resume_tries_again_what_failed_and_nothing_else(daemon, tmp_path):
+    function = daemon.deploy(BATCH, "batch-mend")
+    input = write_lines(tmp_path / "in.jsonl", [{"n": n, "do": "fail unless mended" if n % 5 == 0 else "echo"} for n in range(1, 21)])
+    output = tmp_path / "out.jsonl"
+    words = ["batch", function.name, "--input", input, "--output", output]
+    done = daemon.run(*words)
+    assert done.returncode == 1
+    assert "16 ok, 4 failed" in done.stderr and "--resume" in done.stderr
+    function.wait_log("GOT 20")
+    assert daemon.run("deploy", BATCH, "--name", "batch-mend", "--env", "MENDED=1").returncode == 0
+    with open(output, "a") as torn:
+        torn.write('{"id":"99","sta')
+    done = daemon.run(*words, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "4 ok, 0 failed; 16 were finished before" in done.stderr
+    found = by_id(lines_of(output))
+    assert len(found) == 20 and not any("error" in one for one in found.values())
+    assert not list(tmp_path.glob("*.resume"))
+    harness.wait_for(lambda: len(got(function)) >= 24, "the log of what it got")
+    assert sorted(map(int, got(function))) == sorted([*range(1, 21), 5, 10, 15, 20])
+
+
+def test_kill_9_in_the_middle_loses_nothing_that_was_written(daemon, tmp_path):
+    function = daemon.deploy(BATCH, "batch-killed")
+    input = write_lines(tmp_path / "in.jsonl", [{"n": n, "sleep_ms": 10} for n in range(1, 301)])
+    output = tmp_path / "out.jsonl"
+    words = ["batch", function.name, "--input", input, "--output", output, "--concurrency", 4]
+    for at_least in (40, 120):
+        process = start(daemon, *words, *(["--resume"] if output.exists() else []))
+        harness.wait_for(lambda: output.exists() and output.read_text().count("\n") >= at_least, f"{at_least} outcomes")
+        process.kill()
+        process.communicate(timeout=harness.HANG_S)
+    before = {one["id"] for one in map(json.loads, output.read_text().splitlines(keepends=True)[:-1])}
+    done = daemon.run(*words, "--resume", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["FinishedBefore"] >= len(before)
+    found = by_id(lines_of(output))
+    assert set(found) == {str(n) for n in range(1, 301)} and before <= set(found)
+    harness.wait_for(lambda: "300" in got(function), "the log of what it got")
+    # Twice at most what was under way when it was killed.
+    assert len(got(function)) - len(set(got(function))) <= 2 * 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_lets_what_is_under_way_end(daemon, number, tmp_path):
+    function = daemon.deploy(BATCH, f"batch-interrupted-{int(number)}")
+    input = write_lines(tmp_path / "in.jsonl", [{"n": n, "sleep_ms": 50} for n in range(1, 501)])
+    output = tmp_path / "out.jsonl"
+    words = ["batch", function.name, "--input", input, "--output", output]
+    process = start(daemon, *words)
+    harness.wait_for(lambda: output.exists() and output.read_text().count("\n") >= 8, "outcomes")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=harness.HANG_S)
+    assert process.returncode == 130
+    assert "interrupted" in err and "--resume" in err
+    found = by_id(lines_of(output))
+    assert 8 <= len(found) < 500
+    harness.wait_for(lambda: len(got(function)) >= len(found), "the log of what it got")
+    assert len(got(function)) == len(found)
+    assert daemon.run(*words, "--resume", "--limit", len(found) + 5).returncode == 0
+    assert len(by_id(lines_of(output))) == len(found) + 5
+
+
+def test_a_second_ctrl_c_waits_for_nothing(daemon, tmp_path):
+    function = daemon.deploy(BATCH, "batch-impatient")
+    input = write_lines(tmp_path / "in.jsonl", [{"n": 1, "sleep_ms": 50000}])
+    process = start(daemon, "batch", function.name, "--input", input)
+    function.wait_log("GOT 1")
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and out == ""
+
+
+def test_a_daemon_that_restarts_is_waited_for(serve, tmp_path):
+    own = serve()
+    function = own.deploy(BATCH, "batch-restart")
+    input = write_lines(tmp_path / "in.jsonl", [{"n": n, "sleep_ms": 20} for n in range(1, 201)])
+    output = tmp_path / "out.jsonl"
+    process = start(own, "batch", function.name, "--input", input, "--output", output)
+    harness.wait_for(lambda: output.exists() and output.read_text().count("\n") >= 20, "outcomes")
+    own.kill()
+    own.start()
+    out, err = process.communicate(timeout=harness.HANG_S)
+    assert process.returncode == 0, err
+    assert "200 ok, 0 failed" in err
+    assert set(by_id(lines_of(output))) == {str(n) for n in range(1, 201)}
+
+
+def test_a_daemon_that_stays_away_ends_the_batch_which_can_be_resumed(serve, tmp_path):
+    own = serve()
+    function = own.deploy(BATCH, "batch-away")
+    input = write_lines(tmp_path / "in.jsonl", [{"n": n, "sleep_ms": 20} for n in range(1, 101)])
+    output = tmp_path / "out.jsonl"
+    words = ["batch", function.name, "--input", input, "--output", output]
+    process = start(own, *words, "--retries", "1")
+    harness.wait_for(lambda: output.exists() and output.read_text().count("\n") >= 20, "outcomes")
+    own.stop()
+    out, err = process.communicate(timeout=harness.HANG_S)
+    assert process.returncode == 1
+    assert "stopped" in err and "cannot reach thaw" in err and "--resume" in err
+    assert len(lines_of(output)) < 100
+    own.start()
+    assert own.run(*words, "--resume").returncode == 0
+    found = by_id(lines_of(output))
+    assert len(found) == 100 and not any("error" in one for one in found.values())
+
+
+def test_a_busy_function_is_waited_for(daemon, tmp_path):
+    function = daemon.deploy(BATCH, "batch-busy")
+    input = write_lines(tmp_path / "in.jsonl", [{"n": n, "do": "busy once"} for n in (1, 2)])
+    done = daemon.run("batch", function.name, "--input", input, "--concurrency", 1, "--retries", 0)
+    assert done.returncode == 0, done.stderr
+    assert "2 ok, 0 failed" in done.stderr
+    function.wait_log("GOT 2")
+    assert got(function) == ["1", "1", "1", "2"]
+
+
+def test_a_full_disk_ends_the_batch_at_a_whole_line(daemon, web, mount_tmpfs, tmp_path):
+    output = mount_tmpfs(1) / "out.jsonl"
+    (output.parent / "ballast").write_bytes(bytes((1 << 20) - 16384))
+    input = write_lines(tmp_path / "in.jsonl", [{"n": n} for n in range(1, 501)])
+    words = ["batch", web.name, "--input", input, "--output", output]
+    done = daemon.run(*words)
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    written = by_id(lines_of(output))
+    assert 0 < len(written) < 500
+    (output.parent / "ballast").unlink()
+    done = daemon.run(*words, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"{len(written)} were finished before" in done.stderr
+    assert len(by_id(lines_of(output))) == 500
+
+
+def test_two_batches_do_not_share_an_output(daemon, web, tmp_path):
+    input = write_lines(tmp_path / "in.jsonl", [{"n": n, "sleep_ms": 50} for n in range(1, 2001)])
+    output = tmp_path / "out.jsonl"
+    words = ["batch", web.name, "--input", input, "--output", output]
+    process = start(daemon, *words)
+    harness.wait_for(lambda: output.exists() and output.read_text().count("\n") >= 4, "outcomes")
+    second = daemon.run(*words, "--resume")
+    assert second.returncode == 1 and "another batch writes" in second.stderr
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=harness.HANG_S)
+    assert process.returncode == 130
+
+
+def test_a_terminal_sees_how_far_it_is(daemon, web, tmp_path):
+    input = write_lines(tmp_path / "in.jsonl", [{"n": n, "sleep_ms": 100, "do": "fail" if n % 9 == 0 else "echo"} for n in range(1, 101)])
+    words = [str(harness.THAW), "batch", web.name, "--input", str(input), "--output", str(tmp_path / "out.jsonl")]
+    with terminal.Terminal(words, daemon.environment()) as screen:
+        screen.until("failed")
+        screen.until("left")
+        screen.until("100 inputs in")
+        assert screen.exit_status() == 1
+
+
+def test_wrong_words_are_told(daemon, web, tmp_path):
+    for words, expected in (
+        (["batch", "batch-wab", "--input", tmp_path], "did you mean batch-web?"),
+        (["batch", web.name, "--input", tmp_path / "none"], "no such folder or file"),
+        (["batch", web.name, "--input", BATCH / "app.py"], "neither a folder nor a .jsonl file"),
+        (["batch", web.name, "--input", tmp_path, "--id-field", "x"], "--id-field is for lines"),
+    ):
+        done = daemon.run(*words)
+        assert done.returncode == 1
+        assert expected in done.stderr
