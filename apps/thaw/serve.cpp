@@ -136,6 +136,9 @@ class Daemon {
     gateway_->use_events(*events_);
     http::ServerLimits limits;
     limits.header_bytes_max = std::size_t{config_.header_max_kb} << 10;
+    pool_->use_calls({.handler = [this](http::Exchange& exchange,
+                                        const pool::Caller& caller) { return gateway_->handle_call(exchange, caller); },
+                      .limits = limits});
     limits.connections_max = config_.connections_max;
     server_.emplace(loops_, limits, [this](http::Exchange& exchange) { return gateway_->handle(exchange); });
     loops_.start();

@@ -224,6 +224,7 @@ http::Task<> EventDispatcher::run(http::Loop& loop, TakenEvent taken) {
   request.payload = event->payload;
   request.client_context = event->client_context;
   request.trace_id = event->trace_id;
+  request.hops = event->chain;
   const EventResult result = co_await invoker_.run(loop, std::move(request));
   over(settle(taken, *event, config, &result));
 }

@@ -65,6 +65,7 @@ class Run : public std::enable_shared_from_this<Run> {
       co_await try_again(result);
     }
     if (lease_.valid()) {
+      lease_.note_hops(request_.hops);
       if (tail_ != nullptr) lease_.copy_output(tail_);
       co_await answer(std::move(payload), std::move(stream), result);
     }

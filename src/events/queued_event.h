@@ -26,7 +26,7 @@ struct QueuedEvent {
   std::string client_context;
   std::string trace_id;
   std::string target;       // of a record: where it goes (model/destination.h)
-  std::uint32_t chain = 0;  // how many functions' destinations have led to this event
+  std::uint32_t chain = 0;  // how many functions' destinations and calls have led to this event
   std::string payload;      // JSON
 
   bool operator==(const QueuedEvent&) const = default;

@@ -43,6 +43,8 @@ std::string_view openai_error_type(ErrorKind kind) {
   }
 }
 
+int status_of(const Error& error) { return error.code == kLoopDetected ? 508 : http_status(error.kind); }
+
 bool is_users_fault(ErrorKind kind) { return http_status(kind) < 500; }
 
 }  // namespace
@@ -54,7 +56,7 @@ std::string json_quoted(std::string_view text) {
 }
 
 http::Task<Status> answer_error(http::Exchange& exchange, const Error& error, std::string_view request_id) {
-  const int status = http_status(error.kind);
+  const int status = status_of(error);
   std::string body = "{\"kind\":" + json_quoted(to_string(error.kind));
   if (!error.code.empty()) body += ",\"code\":" + json_quoted(error.code);
   body += ",\"message\":" + json_quoted(error.message) + ",\"requestId\":" + json_quoted(request_id) + "}\n";
@@ -76,7 +78,7 @@ std::string openai_error_body(const Error& error) {
 }
 
 http::Task<Status> answer_openai_error(http::Exchange& exchange, const Error& error, std::string_view request_id) {
-  const int status = http_status(error.kind);
+  const int status = status_of(error);
   const std::string body = openai_error_body(error);
   std::string fields =
       "x-request-id: " + std::string(request_id) + "\r\nx-amzn-requestid: " + std::string(request_id) + "\r\n";
@@ -96,8 +98,9 @@ Error no_model(std::string_view model) {
 http::Task<Status> answer_control_error(http::Exchange& exchange, const Error& error) {
   // Of Lambda's conflicts this one has a status of its own.
   const bool precondition = error.code == control::kPreconditionFailed;
-  const int status = precondition ? 412 : http_status(error.kind);
+  const int status = precondition ? 412 : status_of(error);
   const std::string_view type = precondition                        ? "PreconditionFailedException"
+                                : error.code == kLoopDetected       ? "RecursiveInvocationException"
                                 : error.code.ends_with("Exception") ? std::string_view(error.code)
                                                                     : lambda_error_type(error.kind);
   std::string body = std::string("{\"Type\":\"") + (is_users_fault(error.kind) ? "User" : "Service") +

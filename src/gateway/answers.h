@@ -10,6 +10,9 @@
 
 namespace thaw::gateway {
 
+// The code of an error that answers a circle of calls; its status is 508, whatever its kind.
+inline constexpr char kLoopDetected[] = "Calls.LoopDetected";
+
 std::string json_quoted(std::string_view text);
 
 // {"kind":…,"code":…,"message":…,"requestId":…} with the status of the error's kind.

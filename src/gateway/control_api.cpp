@@ -70,10 +70,19 @@ http::Task<> ControlApi::handle(http::Exchange& exchange, std::string_view targe
   exchange.set_own_fields("x-amzn-RequestId: " + random_uuid() + "\r\n");
   Status done = co_await admit(exchange);
   if (done.ok()) done = co_await dispatch(exchange, target);
-  if (!done.ok() && !exchange.responded() && !exchange.client_gone()) {
-    if (http_status(done.error().kind) >= 500) log::error("control_request_failed error={}", done.error().message);
-    co_await answer_control_error(exchange, done.error());
-  }
+  co_await answer_failure(exchange, std::move(done));
+}
+
+http::Task<> ControlApi::handle_call(http::Exchange& exchange, std::string_view target, std::uint32_t hops) {
+  exchange.set_own_fields("x-amzn-RequestId: " + random_uuid() + "\r\n");
+  Status done = co_await dispatch_call(exchange, target, hops);
+  co_await answer_failure(exchange, std::move(done));
+}
+
+http::Task<> ControlApi::answer_failure(http::Exchange& exchange, Status done) {
+  if (done.ok() || exchange.responded() || exchange.client_gone()) co_return;
+  if (http_status(done.error().kind) >= 500) log::error("control_request_failed error={}", done.error().message);
+  co_await answer_control_error(exchange, done.error());
 }
 
 // The Unix socket's file mode decides there. A signature names the host, so that no web page and no other machine's
@@ -135,7 +144,7 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     }
     if (rest == "/invocations") {
       if (method != "POST") co_return no_method();
-      co_return co_await invoke(exchange, name, qualifier);
+      co_return co_await invoke(exchange, name, qualifier, 0);
     }
     if (rest == "/code" && method == "PUT" && qualifier.empty()) co_return co_await update_code(exchange, name);
     if (!rest.empty() && !qualifier.empty())
@@ -147,6 +156,18 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     co_return no_method();
   }
   co_return Error{ErrorKind::not_found, "the control API has no such path"};
+}
+
+http::Task<Status> ControlApi::dispatch_call(http::Exchange& exchange, std::string_view target, std::uint32_t hops) {
+  const auto split = http::split_target(target);
+  if (!split.ok()) co_return split.error();
+  const auto query = http::parse_query(split->query);
+  if (!query.ok()) co_return query.error();
+  if (exchange.request().method != "POST") co_return no_method();
+  const std::string_view behind = split->path.substr(kFunctions.size() + 1);
+  const auto named = named_function(behind.substr(0, behind.find('/')), *query);
+  if (!named.ok()) co_return named.error();
+  co_return co_await invoke(exchange, named->name, named->qualifier, hops);
 }
 
 http::Task<Status> ControlApi::dispatch_own(http::Exchange& exchange, std::string_view segment, std::string_view rest,

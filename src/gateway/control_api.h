@@ -75,6 +75,9 @@ class ControlApi {
   ~ControlApi();
 
   http::Task<> handle(http::Exchange& exchange, std::string_view target);
+  // Lambda's Invoke by a function, from inside its environment: target is one of CallAccess::invoke. Who calls
+  // is known, and needs no signature. hops: how many calls have led to this one, itself included.
+  http::Task<> handle_call(http::Exchange& exchange, std::string_view target, std::uint32_t hops);
   void set_port(std::uint16_t port) { port_ = port; }
   // Starts the environments that are kept initialised; once, when all is ready for functions.
   void start_provisioned() { provisioner_.follow(); }
@@ -88,6 +91,8 @@ class ControlApi {
  private:
   http::Task<Status> admit(http::Exchange& exchange);
   http::Task<Status> dispatch(http::Exchange& exchange, std::string_view target);
+  http::Task<Status> dispatch_call(http::Exchange& exchange, std::string_view target, std::uint32_t hops);
+  http::Task<> answer_failure(http::Exchange& exchange, Status done);
   // Of Thaw's own paths: segment, encoded, and what is behind it.
   http::Task<Status> dispatch_own(http::Exchange& exchange, std::string_view segment, std::string_view rest,
                                   const Query& query);
@@ -112,7 +117,8 @@ class ControlApi {
   http::Task<Result<events::EventRequest>> read_invocation(http::Exchange& exchange, const std::string& name,
                                                            const std::string& qualifier,
                                                            std::size_t payload_bytes_max = invoke::kPayloadBytesMax);
-  http::Task<Status> invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier);
+  http::Task<Status> invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier,
+                            std::uint32_t hops);
 
   // Of functions_api.cpp.
   // Where GetFunction's caller gets the zip: at send_package().

@@ -26,6 +26,7 @@ http::Task<Status> ControlApi::accept_event(http::Exchange& exchange, events::Ev
   event.function_arn = std::move(request.function_arn);
   event.client_context = std::move(request.client_context);
   event.trace_id = std::move(request.trace_id);
+  event.chain = request.hops;
   event.payload = std::move(request.payload);
   Status accepted = co_await events_->intake().accept(exchange.loop(), request.request_id, event);
   if (!accepted.ok()) co_return accepted;

@@ -5,6 +5,7 @@
 //   event_request.h   the same for event functions, whose events it becomes
 //   openai_api.h      OpenAI's API, whose requests name their function in the body
 //   control_api.h     deploy, list, describe, delete, logs, status
+//   calls.cpp         what functions ask for from inside their environments
 //   answers.h         error bodies
 #pragma once
 
@@ -34,6 +35,8 @@ class Gateway {
           GatewayOptions options);
 
   http::Task<> handle(http::Exchange& exchange);
+  // A request of a function, from inside its environment (calls.cpp).
+  http::Task<> handle_call(http::Exchange& exchange, const pool::Caller& caller);
   // Known only once the listener is open.
   void set_port(std::uint16_t port) { control_.set_port(port); }
   void start_provisioned() { control_.start_provisioned(); }
@@ -45,6 +48,7 @@ class Gateway {
   http::Task<> redirect(http::Exchange& exchange, const Route& route);
   http::Task<> home(http::Exchange& exchange);
   http::Task<> answer_own(http::Exchange& exchange, Result<Route> route);
+  http::Task<> refuse_call(http::Exchange& exchange, const Route& route, const Error& error);
   http::Task<> answer_openai(http::Exchange& exchange, Route route);
   // body: the request's, where it has been read already; given back as soon as the function has it.
   http::Task<> invoke(http::Exchange& exchange, Route route, HeldBody* body);

@@ -84,6 +84,7 @@ class Invocation {
   http::Task<invoke::ForwardOutcome> forward() {
     const http::TimePoint deadline = began_ + std::chrono::seconds(config_.timeout_s);
     invoke::ForwardRequest request{route_.target, route_.prefix, request_id_, deadline};
+    request.hops = route_.hops;
     if (body_ != nullptr) {
       request.body = body_->bytes();
       request.on_body_sent = [this] { body_->release(); };
@@ -227,10 +228,11 @@ http::Task<> Gateway::invoke(http::Exchange& exchange, Route route, HeldBody* bo
   if (record != nullptr && route.kind == RouteKind::function) {
     const auto url = url_of(route);
     if (!url.ok()) refused = url.error();
-    if (url.ok() && *url) {
+    // Functions of this machine sign nothing, and have no page that CORS is for.
+    if (url.ok() && *url) mode = (*url)->invoke_mode;
+    if (url.ok() && *url && route.hops == 0) {
       const bool answered = co_await answer_by_url(exchange, **url, options_.access_keys, request_id);
       if (answered) co_return;
-      mode = (*url)->invoke_mode;
     }
   }
   if (refused) {
@@ -265,6 +267,7 @@ http::Task<> Gateway::invoke(http::Exchange& exchange, Route route, HeldBody* bo
     }
     lease = std::move(*waited);
   }
+  lease->note_hops(route.hops);
   Invocation invocation(exchange, route, body, *record, std::move(request_id), *std::move(lease));
   co_await invocation.run();
 }

@@ -43,6 +43,17 @@ bool is_dated(std::string_view path) {
   return true;
 }
 
+// /2015-03-31/functions/NAME/invocations
+bool is_invoke_path(std::string_view path) {
+  constexpr std::string_view kFunctions = "/2015-03-31/functions/";
+  constexpr std::string_view kInvocations = "/invocations";
+  if (!path.starts_with(kFunctions) || !path.ends_with(kInvocations)) return false;
+  if (path.size() <= kFunctions.size() + kInvocations.size()) return false;
+  path.remove_prefix(kFunctions.size());
+  path.remove_suffix(kInvocations.size());
+  return path.find('/') == std::string_view::npos;
+}
+
 }  // namespace
 
 bool is_loopback_host(std::string_view host) {
@@ -58,6 +69,22 @@ bool is_loopback_host(std::string_view host) {
     }
   }
   return dots == 3;
+}
+
+CallAccess call_access(const Route& route) {
+  switch (route.kind) {
+    case RouteKind::function:
+    case RouteKind::function_redirect:
+    case RouteKind::openai:
+    case RouteKind::health:
+      return CallAccess::allowed;
+    case RouteKind::control:
+      return is_invoke_path(route.target.substr(0, route.target.find('?'))) ? CallAccess::invoke : CallAccess::refused;
+    case RouteKind::home:
+    case RouteKind::unknown:
+      break;
+  }
+  return CallAccess::unknown;
 }
 
 Result<Route> route(std::string_view host, std::string_view target) {

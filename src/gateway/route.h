@@ -8,6 +8,7 @@
 //   /healthz, /                         Thaw itself
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 #include "base/result.h"
@@ -22,10 +23,20 @@ struct Route {
   std::string_view target;         // what the function shall see; for the other kinds the whole target
   std::string_view prefix;         // "/fn/NAME" or "/fn/NAME:QUALIFIER" where it was cut off
   std::string_view qualifier;      // as the client wrote it, escapes included; empty where there is none
+  std::uint32_t hops = 0;          // of a function's call: how many calls have led here; 0: the request is from outside
 };
 
 // Views point into host and target. Errors: invalid_argument for a target that is not one.
 Result<Route> route(std::string_view host, std::string_view target);
+
+// What a function may ask for at THAW_URL, from inside its environment (docs/calls.md).
+enum class CallAccess {
+  allowed,  // functions, OpenAI's API, whether Thaw is there
+  invoke,   // Lambda's Invoke, of all the control API
+  refused,  // the rest of it
+  unknown,  // nothing is served there
+};
+CallAccess call_access(const Route& route);
 
 // "LOCALHOST:8080" names this machine's loopback: localhost, 127.0.0.0/8 written in full, or [::1], with any port.
 bool is_loopback_host(std::string_view host);

@@ -84,6 +84,29 @@ TEST(Route, OpenAiPathsGoWhereTheirBodySaysButNotOnAFunctionsOwnHost) {
   EXPECT_EQ(routed("localhost", "/v10/models").kind, RouteKind::unknown);
 }
 
+TEST(CallAccess, FunctionsMayCallFunctionsAndChangeNone) {
+  const auto access = [](std::string_view target, std::string_view host = "127.0.0.1:9002") {
+    return call_access(routed(host, target));
+  };
+  for (const char* target :
+       {"/fn/qa/", "/fn/qa", "/fn/qa:1/a?b", "/fn/qa/thaw/v1/status", "/v1/chat/completions", "/v1/models", "/healthz"})
+    EXPECT_EQ(access(target), CallAccess::allowed) << target;
+  EXPECT_EQ(access("/2015-03-31/functions", "qa.localhost"), CallAccess::allowed);
+  for (const char* target :
+       {"/2015-03-31/functions/qa/invocations", "/2015-03-31/functions/qa/invocations?Qualifier=1",
+        "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu-central-1%3A000000000000%3Afunction%3Aqa/invocations"})
+    EXPECT_EQ(access(target), CallAccess::invoke) << target;
+  for (const char* target :
+       {"/2015-03-31/functions", "/2015-03-31/functions/", "/2015-03-31/functions/qa",
+        "/2015-03-31/functions//invocations", "/2015-03-31/functions/invocations",
+        "/2015-03-31/functions/qa/versions/invocations", "/2015-03-31/functions/qa/invocations/",
+        "/2015-03-31/functions/qa/invocationsX", "/2015-03-31/layers/qa/invocations",
+        "/2016-08-19/functions/qa/invocations", "/2021-11-15/functions/qa/response-streaming-invocations",
+        "/2015-03-31/functions?/invocations", "/thaw/v1/status", "/thaw/v1/functions/qa/logs"})
+    EXPECT_EQ(access(target), CallAccess::refused) << target;
+  for (const char* target : {"/", "/v1", "/fn", "/docs", "*"}) EXPECT_EQ(access(target), CallAccess::unknown) << target;
+}
+
 TEST(Route, TargetsThatAreNoneAreRefused) {
   EXPECT_FALSE(route("localhost", "").ok());
   EXPECT_FALSE(route("localhost", "fn/qa").ok());

@@ -15,7 +15,7 @@ constexpr std::size_t kCopyBytesMax = 16384;
 bool is_dropped_from_request(std::string_view name) {
   return http::is_hop_by_hop(name) || http::iequals(name, "expect") || http::iequals(name, "content-length") ||
          http::iequals(name, "x-forwarded-for") || http::iequals(name, "x-forwarded-prefix") ||
-         http::iequals(name, "x-amzn-requestid");
+         http::iequals(name, "x-amzn-requestid") || http::iequals(name, kHopsField);
 }
 
 void append_field(std::string& out, std::string_view name, std::string_view value) {
@@ -100,6 +100,11 @@ class Passage {
     if (!head.fields.has("x-forwarded-proto")) append_field(out_, "X-Forwarded-Proto", "http");
     if (!request_.prefix.empty()) append_field(out_, "X-Forwarded-Prefix", request_.prefix);
     append_field(out_, "x-amzn-requestid", request_.request_id);
+    if (request_.hops > 0) {
+      out_.append(kHopsField).append(": ");
+      append_number(out_, request_.hops);
+      out_.append("\r\n");
+    }
     out_.append("\r\n");
   }
 

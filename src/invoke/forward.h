@@ -13,6 +13,9 @@
 
 namespace thaw::invoke {
 
+// Its value, from whomever, is not passed on.
+inline constexpr char kHopsField[] = "Thaw-Hops";
+
 struct ForwardRequest {
   std::string_view target;      // as the function shall see it, query included
   std::string_view prefix;      // what was cut off the client's path, for X-Forwarded-Prefix; may be empty
@@ -25,6 +28,8 @@ struct ForwardRequest {
   // Fields of the function's response that begin like this, without regard to case, are left out: they are the
   // exchange's own (Exchange::set_own_fields). Empty: none are.
   std::string_view withheld = {};
+  // How many calls of functions have led to it: the function sees the number as kHopsField. 0: it came from outside.
+  std::uint32_t hops = 0;
   // The name of a further response field that carries the request id, as the API in question has it; may be empty.
   std::string_view id_field = {};
 };

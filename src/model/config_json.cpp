@@ -68,6 +68,7 @@ Status read_snapshot(const json::object& object, FunctionConfig& config) {
     return {};
   };
   RETURN_IF_ERROR(read_bool("egress", config.egress));
+  RETURN_IF_ERROR(read_bool("calls", config.calls));
   RETURN_IF_ERROR(read_bool("snapshot", config.snapshot));
   RETURN_IF_ERROR(read_bool("strict_connections", config.strict_connections));
   if (object.contains("before_snapshot_path")) {
@@ -230,6 +231,7 @@ std::string to_json(const FunctionConfig& config) {
   write_event(config, object);
   write_model(config, object);
   if (config.egress) object["egress"] = true;
+  if (config.calls) object["calls"] = true;
   if (config.snapshot) object["snapshot"] = true;
   if (config.strict_connections) object["strict_connections"] = true;
   if (!config.before_snapshot_path.empty()) object["before_snapshot_path"] = config.before_snapshot_path;

@@ -162,10 +162,19 @@ struct FunctionConfig {
   // Its connections may leave its own network namespace. Otherwise there is nothing but its loopback.
   bool egress = false;
 
+  // It reaches other functions at the address in THAW_URL, which is inside its own network (docs/calls.md).
+  bool calls = false;
+
   bool operator==(const FunctionConfig&) const = default;
 };
 
 inline constexpr std::uint32_t kContextDefault = 4096;
+// Where THAW_URL leads, inside the environment of a function with `calls`: beside Lambda's Runtime API at 9001.
+inline constexpr std::uint16_t kCallsPort = 9002;
+// A call counts how many calls have led to it; one more than this is refused, so that functions that call each other
+// in a circle end. It is less than environments_max by default: a function that calls itself meets this bound before it
+// waits for environments that wait for it.
+inline constexpr std::uint32_t kCallHopsMax = 8;
 
 struct FunctionRecord {
   FunctionConfig config;

@@ -40,6 +40,7 @@ constexpr std::string_view kOtherKeys[] = {"name",
                                            "after_restore_path",
                                            "strict_connections",
                                            "egress",
+                                           "calls",
                                            "kind"};
 constexpr std::string_view kWarmUpKeys[] = {"method", "path", "body", "content_type"};
 constexpr std::string_view kScheduleKeys[] = {"name", "schedule", "qualifier", "input", "enabled"};
@@ -368,6 +369,8 @@ Status apply_key(const Source& source, std::string_view key, const toml::node& n
     ASSIGN_OR_RETURN(config.snapshot, as_bool(source, key, node));
   } else if (key == "egress") {
     ASSIGN_OR_RETURN(config.egress, as_bool(source, key, node));
+  } else if (key == "calls") {
+    ASSIGN_OR_RETURN(config.calls, as_bool(source, key, node));
   } else if (key == "strict_connections") {
     ASSIGN_OR_RETURN(config.strict_connections, as_bool(source, key, node));
   } else if (key == "warm_up") {
@@ -491,6 +494,7 @@ std::string to_toml(const FunctionConfig& config) {
   line("port", std::to_string(config.port));
   line("readiness_path", quoted(config.readiness_path));
   if (config.egress) line("egress", "true");
+  if (config.calls) line("calls", "true");
   if (config.snapshot) line("snapshot", "true");
   if (!config.before_snapshot_path.empty()) line("before_snapshot_path", quoted(config.before_snapshot_path));
   if (!config.after_restore_path.empty()) line("after_restore_path", quoted(config.after_restore_path));

@@ -261,6 +261,17 @@ TEST(Manifest, EgressIsReadStoredAndNotBesideASnapshot) {
   EXPECT_THAT(both.error().message, HasSubstr("egress and snapshot exclude each other"));
 }
 
+TEST(Manifest, CallsAreReadStoredAndNeedTheirPort) {
+  const auto config = read_manifest({.manifest = "command = \"./run\"\ncalls = true\n"});
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_TRUE(config->calls);
+  EXPECT_EQ(*config_from_json(to_json(*config)), *config);
+  EXPECT_EQ(*read_manifest({.manifest = to_toml(*config)}), *config);
+  EXPECT_FALSE(read_manifest({.manifest = "command = \"./run\"\n"})->calls);
+  EXPECT_THAT(error_of("command = \"./run\"\ncalls = true\nport = 9002"), HasSubstr("port 9002 is that of THAW_URL"));
+  EXPECT_TRUE(read_manifest({.manifest = "command = \"./run\"\nport = 9002\n"}).ok());
+}
+
 TEST(Manifest, WarmUpAndHooksAreRead) {
   const auto config = read_manifest({.manifest = R"(
 command = "./run"

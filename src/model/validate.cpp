@@ -334,6 +334,11 @@ Status check_hooks(const FunctionConfig& config) {
     return invalid_argument(
         "egress and snapshot exclude each other: connections out of the environment do not survive a snapshot");
   }
+  if (config.calls && config.kind == FunctionKind::web && config.port == kCallsPort) {
+    return invalid_argument(
+        "port " + std::to_string(kCallsPort) +
+        " is that of THAW_URL inside the environment of a function with calls = true: take another");
+  }
   if (!config.before_snapshot_path.empty())
     RETURN_IF_ERROR(check_path("before_snapshot_path", config.before_snapshot_path));
   if (!config.after_restore_path.empty()) RETURN_IF_ERROR(check_path("after_restore_path", config.after_restore_path));

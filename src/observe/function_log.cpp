@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "model/function.h"
 #include "observe/log_file.h"
 
 namespace thaw::observe {
@@ -29,16 +30,15 @@ constexpr std::chrono::milliseconds kGather{20};
 constexpr std::size_t kWaitingBytesMax = 64 << 20;
 // Logs that nobody holds are forgotten in memory when so many have gathered.
 constexpr std::size_t kIdleLogsMax = 256;
-constexpr std::size_t kFunctionNameBytesMax = 63;
 constexpr std::string_view kCutMark = " [cut]\n";
 
 // The file's name, or nothing when the function's name could leave the folder. Names are equal without regard to case.
 std::optional<std::string> file_name(std::string_view function_name) {
-  if (function_name.empty() || function_name.size() > kFunctionNameBytesMax) return std::nullopt;
+  if (function_name.empty() || function_name.size() > model::kNameBytesMax) return std::nullopt;
   std::string name;
   for (const char c : function_name) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x80 || (std::isalnum(byte) == 0 && c != '-')) return std::nullopt;
+    if (byte >= 0x80 || (std::isalnum(byte) == 0 && c != '-' && c != '_')) return std::nullopt;
     name += static_cast<char>(std::tolower(byte));
   }
   return name + ".log";

@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "model/function.h"
+
 namespace thaw::observe {
 namespace {
 
@@ -206,6 +208,14 @@ TEST_F(FunctionLogTest, AllLogsTogetherAreBoundedOldestFirst) {
   EXPECT_EQ(tail("f19").size(), 3000U);
 }
 
+TEST_F(FunctionLogTest, EveryNameThatAFunctionMayHaveIsALog) {
+  const std::string longest(model::kNameBytesMax, 'n');
+  for (const std::string& name : {std::string("a_b"), std::string("_"), std::string("A-1"), longest}) {
+    logs_->of(name)->append("x\n");
+    EXPECT_EQ(tail(name), "x\n") << name;
+  }
+}
+
 TEST_F(FunctionLogTest, NameThatCouldLeaveTheFolderIsNoLog) {
   for (const char* name : {"../evil", "a/b", "", ".", "..", "a.log", "a%2fb", "naïve"}) {
     logs_->of(name)->append("x\n");
@@ -213,7 +223,7 @@ TEST_F(FunctionLogTest, NameThatCouldLeaveTheFolderIsNoLog) {
     EXPECT_FALSE(logs_->since(name, 0, 100).ok()) << name;
     EXPECT_FALSE(logs_->remove(name).ok()) << name;
   }
-  logs_->of(std::string(64, 'a'))->append("x\n");
+  logs_->of(std::string(model::kNameBytesMax + 1, 'a'))->append("x\n");
   logs_->flush();
   EXPECT_EQ(bytes_in_folder(), 0U);
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(root_), {}), 1);

@@ -219,6 +219,7 @@ void FunctionPool::on_exit(const sandbox::ExitInfo& exit) {
     environments_.erase(found);
   }
   if (ended->runtime != nullptr) ended->runtime->end();
+  if (ended->calls != nullptr) ended->calls->end();
   const std::lock_guard lock(ended->control_mutex);
   ended->controls.reset();
 }

@@ -112,6 +112,9 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   void post_start(const std::shared_ptr<Environment>& environment);
   void start_on_thread(std::shared_ptr<Environment> environment);
   void on_started(std::shared_ptr<Environment> environment, Result<sandbox::Started> started);
+  // Both begin to listen; nullptr where there is nothing to listen at.
+  std::shared_ptr<invoke::RuntimeApi> open_runtime_api(const Environment& environment, UniqueFd listener);
+  std::shared_ptr<CallServer> open_calls(const Environment& environment, UniqueFd listener);
   http::Task<> wait_ready(std::shared_ptr<Environment> environment, http::Loop& loop);
   http::Task<Status> poll_readiness(std::shared_ptr<Environment> environment, http::Loop& loop,
                                     std::unique_ptr<http::ClientConnection>& connection);

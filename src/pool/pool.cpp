@@ -302,8 +302,14 @@ void Pool::on_host_lost() {
 bool Pool::stop(std::chrono::milliseconds wait_max) {
   stopping_ = true;
   for (const auto& functions : all()) functions->stop();
-  std::unique_lock lock(mutex_);
-  return gone_.wait_for(lock, wait_max, [this] { return by_id_.empty(); });
+  const TimePoint until = Clock::now() + wait_max;
+  const bool ended = [&] {
+    std::unique_lock lock(mutex_);
+    return gone_.wait_until(lock, until, [this] { return by_id_.empty(); });
+  }();
+  // Both ends of a call are gone then: it is about to find out.
+  while (calls_running_ > 0 && Clock::now() < until) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  return ended;
 }
 
 // ---- The sweeper: one timer, on the first loop, armed only while there is something to look at.
@@ -355,6 +361,7 @@ Lease& Lease::operator=(Lease&& other) noexcept {
     environment_ = std::move(other.environment_);
     init_duration_ = other.init_duration_;
     restore_duration_ = other.restore_duration_;
+    hops_ = other.hops_;
     was_frozen_ = other.was_frozen_;
     reused_ = other.reused_;
   }
@@ -365,13 +372,26 @@ Lease::~Lease() {
   if (valid()) retire();
 }
 
+void Lease::note_hops(std::uint32_t hops) {
+  if (environment_->calls == nullptr || hops_) return;
+  environment_->calls->depths().enter(hops);
+  hops_ = hops;
+}
+
+void Lease::leave_depths() {
+  if (hops_) environment_->calls->depths().leave(*hops_);
+  hops_.reset();
+}
+
 void Lease::give_back(std::unique_ptr<http::ClientConnection> connection) {
+  leave_depths();
   const auto pool = std::move(pool_);
   const auto environment = std::move(environment_);
   pool->give_back(environment, std::move(connection));
 }
 
 void Lease::retire(const char* reason) {
+  leave_depths();
   const auto pool = std::move(pool_);
   const auto environment = std::move(environment_);
   pool->retire(environment, reason);

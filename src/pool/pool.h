@@ -29,6 +29,7 @@
 #include "invoke/runtime_api.h"
 #include "model/function.h"
 #include "observe/function_log.h"
+#include "pool/calls.h"
 #include "pool/output.h"
 #include "pool/snapshot_maker.h"
 #include "sandbox/sandbox.h"
@@ -124,6 +125,7 @@ struct Environment {
   std::vector<UniqueFd> sockets;
   std::vector<std::unique_ptr<http::ClientConnection>> connections;  // idle ones
   std::shared_ptr<invoke::RuntimeApi> runtime;                       // of an event function, once it is started
+  std::shared_ptr<CallServer> calls;  // where the function calls others; set before it is lent, and never changed
   std::optional<sandbox::ExitInfo> exit;
 };
 
@@ -153,6 +155,9 @@ class Lease {
   observe::FunctionLog& log() const;
   // What the function has printed so far is in its log when this returns.
   void take_output(http::TimePoint now);
+  // How many calls have led to the invocation that the environment is lent for: the calls that it makes are counted on
+  // from there.
+  void note_hops(std::uint32_t hops);
   // What the function prints from now on goes to the tail as well, for as long as somebody else holds that.
   void copy_output(const std::shared_ptr<observe::LogTail>& tail);
   // take_output(), however lately that was done.
@@ -180,8 +185,11 @@ class Lease {
   std::shared_ptr<Environment> environment_;
   std::optional<std::chrono::microseconds> init_duration_;
   std::optional<std::chrono::microseconds> restore_duration_;
+  std::optional<std::uint32_t> hops_;  // as noted
   bool was_frozen_ = false;
   bool reused_ = false;
+
+  void leave_depths();
 };
 
 struct EnvironmentView {
@@ -236,6 +244,10 @@ class Pool {
   // request that was on its way while it was deleted does not bring it back. Call it before the first acquire().
   using Exists = std::function<bool(const model::FunctionRecord&)>;
   void use_catalog(Exists exists) { exists_ = std::move(exists); }
+
+  // What answers the calls of functions with `calls`; without it they have nobody who listens. Call it before the first
+  // acquire(); what the handler uses outlives the pool's environments.
+  void use_calls(CallSetup setup) { calls_ = std::move(setup); }
 
   // A lease when one is free now; nothing is started.
   std::optional<Lease> try_acquire(const std::shared_ptr<const model::FunctionRecord>& record);
@@ -307,8 +319,10 @@ class Pool {
   const OpenPackage open_package_;
   const PoolLimits limits_;
   Exists exists_;
+  std::optional<CallSetup> calls_;
+  std::atomic<std::size_t> calls_running_{0};
   boost::asio::thread_pool starters_{2};        // opens packages: file I/O stays off the loops
-  boost::asio::thread_pool reaper_{1};          // waits for connections of Runtime APIs that end
+  boost::asio::thread_pool reaper_{1};          // waits for connections of Runtime APIs and calls that end
   boost::asio::thread_pool model_starters_{4};  // the same where a model may have to be fetched
   boost::asio::basic_waitable_timer<std::chrono::steady_clock, boost::asio::wait_traits<std::chrono::steady_clock>,
                                     http::Executor>

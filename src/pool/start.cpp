@@ -162,31 +162,32 @@ void FunctionPool::on_started(std::shared_ptr<Environment> environment, Result<s
     const std::lock_guard control(environment->control_mutex);
     environment->controls = std::move(started->controls);
   }
-  std::shared_ptr<invoke::RuntimeApi> runtime;
-  if (started->listener.valid()) {
-    invoke::RuntimeApiSetup setup;
-    setup.header_bytes_max = pool_.limits_.header_bytes_max;
-    setup.external_extensions = environment->external_extensions;
-    setup.function = {config().name, record_->version, config().handler, model::place().account};
-    if (use_ == Use::making && !environment->restored) setup.at_restore = invoke::AtRestore::park;
-    auto opened = invoke::RuntimeApi::open(pool_.loops_, pool_.reaper_, std::move(started->listener), std::move(setup));
-    if (opened.ok()) {
-      runtime = std::move(*opened);
-    } else {
-      log::error("runtime_api_failed function={} id={} error={}", config().name, environment->id,
-                 opened.error().message);
-    }
-  }
+  auto runtime = open_runtime_api(*environment, std::move(started->listener));
+  auto calls = open_calls(*environment, std::move(started->calls_listener));
   {
     const std::lock_guard lock(mutex_);
     environment->sockets = std::move(started->sockets);
     environment->runtime = std::move(runtime);
+    environment->calls = std::move(calls);
   }
   if (environment->apart) return environment->apart(Status());
   http::Loop& loop = pool_.loops_.next();
   boost::asio::co_spawn(
       loop.executor(), [self = shared_from_this(), environment, &loop] { return self->wait_ready(environment, loop); },
       boost::asio::detached);
+}
+
+std::shared_ptr<invoke::RuntimeApi> FunctionPool::open_runtime_api(const Environment& environment, UniqueFd listener) {
+  if (!listener.valid()) return nullptr;
+  invoke::RuntimeApiSetup setup;
+  setup.header_bytes_max = pool_.limits_.header_bytes_max;
+  setup.external_extensions = environment.external_extensions;
+  setup.function = {config().name, record_->version, config().handler, model::place().account};
+  if (use_ == Use::making && !environment.restored) setup.at_restore = invoke::AtRestore::park;
+  auto opened = invoke::RuntimeApi::open(pool_.loops_, pool_.reaper_, std::move(listener), std::move(setup));
+  if (opened.ok()) return std::move(*opened);
+  log::error("runtime_api_failed function={} id={} error={}", config().name, environment.id, opened.error().message);
+  return nullptr;
 }
 
 const std::string& FunctionPool::program() const {

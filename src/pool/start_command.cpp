@@ -180,6 +180,10 @@ sandbox::EnvironmentSpec start_spec(const model::FunctionRecord& record, const c
   if (takes_events) set_event_defaults(config, variables);
   for (const auto& [name, value] : config.environment) variables[name] = value;
   spec.egress = config.egress;
+  if (config.calls) {
+    spec.calls_port = model::kCallsPort;
+    variables["THAW_URL"] = "http://127.0.0.1:" + std::to_string(model::kCallsPort);
+  }
   if (takes_events) {
     spec.runtime_api_port = invoke::kRuntimeApiPort;
     set_event_variables(record, variables);

@@ -164,7 +164,7 @@ class Setup {
   UniqueFd image_;
   UniqueFd working_set_;
   std::vector<UniqueFd> sockets_;
-  UniqueFd listener_;
+  std::vector<UniqueFd> listeners_;
 };
 
 // The process may wait for long: it must not hold other environments' sockets, namespaces and pipes open.
@@ -257,10 +257,12 @@ void Setup::make_sockets() {
   auto sockets = make_tcp_sockets(request_.sockets);
   if (!sockets.ok()) fail(sockets.error());
   sockets_ = std::move(sockets).value();
-  if (request_.runtime_api_port == 0) return;
-  auto listener = listen_on_loopback(request_.runtime_api_port);
-  if (!listener.ok()) fail(listener.error());
-  listener_ = std::move(listener).value();
+  for (const std::uint16_t port : {request_.runtime_api_port, request_.calls_port}) {
+    if (port == 0) continue;
+    auto listener = listen_on_loopback(port);
+    if (!listener.ok()) fail(listener.error());
+    listeners_.push_back(std::move(listener).value());
+  }
 }
 
 // The function's first connection must not come before the way out. The spawner bounds the wait.
@@ -352,9 +354,9 @@ void Setup::send_finished() {
   report_.kind = kReportFinished;
   std::vector<int> fds;
   for (const UniqueFd& socket : sockets_) fds.push_back(socket.get());
-  if (listener_.valid()) fds.push_back(listener_.get());
+  for (const UniqueFd& listener : listeners_) fds.push_back(listener.get());
   send(fds);
-  listener_.reset();
+  listeners_.clear();
 }
 
 // Process 2, from the image. It gives its privileges up by itself, when it needs them no more.

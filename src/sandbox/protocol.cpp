@@ -54,6 +54,10 @@ Status check_start(const StartBody& body) {
     return wrong("layers beside an engine or a model: both need /opt");
   if (body.egress > 1) return wrong("egress");
   if (body.egress == 1 && body.restore == 1) return wrong("egress of a restored function");
+  if (body.calls_port != 0 && body.calls_port == body.runtime_api_port) return wrong("calls_port");
+  for (const std::uint16_t reserved : body.reserved) {
+    if (reserved != 0) return wrong("reserved");
+  }
   return {};
 }
 
@@ -88,7 +92,8 @@ Result<StartRequest> decode_start(std::span<const std::byte> bytes) {
                        .runtime = body.runtime == 1,
                        .layers = body.layers == 1,
                        .runtime_api_port = body.runtime_api_port,
-                       .egress = body.egress == 1};
+                       .egress = body.egress == 1,
+                       .calls_port = body.calls_port};
   std::string_view tail(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const auto strings = static_cast<std::size_t>(std::count(tail.begin(), tail.end(), '\0'));
   if (strings != std::size_t{body.argument_count} + body.variable_count) return wrong("number of strings");
@@ -211,7 +216,8 @@ Result<std::string> encode_start(std::uint64_t serial, const EnvironmentSpec& sp
                        .runtime = spec.runtime.valid() ? 1U : 0U,
                        .layers = spec.layers.valid() ? 1U : 0U,
                        .runtime_api_port = spec.runtime_api_port,
-                       .egress = static_cast<std::uint16_t>(spec.egress ? 1 : 0)};
+                       .egress = static_cast<std::uint16_t>(spec.egress ? 1 : 0),
+                       .calls_port = spec.calls_port};
   RETURN_IF_ERROR(check_start(body));
   std::string bytes = encode(MessageType::start, serial, spec.id, body);
   bytes.reserve(bytes.size() + strings_bytes);
@@ -267,8 +273,10 @@ Result<Reply> decode_reply(std::span<const std::byte> bytes, std::size_t descrip
       break;
     case MessageType::started:
       if (!take(bytes, reply.started) || (reply.started.controls & ~kControlsAll) != 0) return corrupt;
-      if (reply.started.sockets > kSocketsPerRequestMax || reply.started.listener > 1) return corrupt;
-      expected = reply.started.sockets + reply.started.listener +
+      if (reply.started.sockets > kSocketsPerRequestMax || reply.started.listener > 1 ||
+          reply.started.calls_listener > 1)
+        return corrupt;
+      expected = std::size_t{reply.started.sockets} + reply.started.listener + reply.started.calls_listener +
                  static_cast<std::size_t>(std::popcount(reply.started.controls));
       break;
     case MessageType::sockets_made: {

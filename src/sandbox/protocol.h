@@ -19,7 +19,8 @@
 //
 //   reply          body          descriptors
 //   ready          ReadyBody     -                                 sent once, before the first request is read
-//   started        StartedBody   control files, as controls says, then the sockets, then the listener
+//   started        StartedBody   control files, as controls says, then the sockets, then the
+//                                listeners: of the Runtime API, of calls
 //   sockets_made   SocketsBody   the sockets
 //   frozen         FrozenBody    -
 //   exited         ExitedBody    -                                 serial is 0
@@ -42,7 +43,7 @@
 namespace thaw::sandbox::protocol {
 
 inline constexpr std::uint32_t kMagic = 0x50534854;  // "THSP"
-inline constexpr std::uint16_t kVersion = 3;
+inline constexpr std::uint16_t kVersion = 4;
 
 enum class MessageType : std::uint16_t {
   start = 1,
@@ -82,8 +83,10 @@ struct StartBody {
   std::uint32_t layers = 0;   // 1: with layers
   std::uint16_t runtime_api_port = 0;
   std::uint16_t egress = 0;  // 1: with a way out of its network namespace
+  std::uint16_t calls_port = 0;
+  std::uint16_t reserved[3] = {};
 };
-static_assert(sizeof(StartBody) == 64 && std::is_trivially_copyable_v<StartBody>);
+static_assert(sizeof(StartBody) == 72 && std::is_trivially_copyable_v<StartBody>);
 
 struct CountBody {
   std::uint32_t count = 0;
@@ -135,7 +138,8 @@ struct StartedBody {
   std::uint32_t cpu_quota_us = 0;
   std::uint32_t cpu_period_us = 0;
   std::uint32_t sockets = 0;
-  std::uint32_t listener = 0;  // 1: behind the sockets
+  std::uint16_t listener = 0;        // 1: behind the sockets
+  std::uint16_t calls_listener = 0;  // 1: the last
 };
 static_assert(sizeof(StartedBody) == 280 && std::is_trivially_copyable_v<StartedBody>);
 
@@ -197,6 +201,7 @@ struct StartRequest {
   bool layers = false;
   std::uint16_t runtime_api_port = 0;
   bool egress = false;
+  std::uint16_t calls_port = 0;
 
   // Of folders beside the package: model, runtime, layers, in this order.
   std::size_t folders() const { return (model ? 1U : 0U) + (runtime ? 1U : 0U) + (layers ? 1U : 0U); }

@@ -18,6 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     spec.cpu_milli = request->start.cpu_milli;
     spec.runtime_api_port = request->start.runtime_api_port;
     spec.egress = request->start.egress;
+    spec.calls_port = request->start.calls_port;
     spec.pids_max = request->start.pids_max;
     spec.sockets = request->start.sockets;
     spec.engine = request->start.engine;

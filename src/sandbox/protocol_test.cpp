@@ -105,6 +105,26 @@ TEST(Protocol, FieldsOutOfBoundsAreRefused) {
   EXPECT_TRUE(decode(with_field<std::uint16_t>(offsetof(StartBody, runtime_api_port), 65535), 2).ok());
   EXPECT_TRUE(decode(with_field<std::uint16_t>(offsetof(StartBody, egress), 1), 2).ok());
   EXPECT_FALSE(decode(with_field<std::uint16_t>(offsetof(StartBody, egress), 2), 2).ok());
+  EXPECT_TRUE(decode(with_field<std::uint16_t>(offsetof(StartBody, calls_port), 9002), 2).ok());
+  EXPECT_FALSE(decode(with_field<std::uint16_t>(offsetof(StartBody, reserved), 1), 2).ok());
+}
+
+TEST(Protocol, TheTwoListenersAreOfDifferentPorts) {
+  EnvironmentSpec spec = valid_spec();
+  spec.runtime_api_port = 9001;
+  spec.calls_port = 9002;
+  const auto both = encode_start(1, spec);
+  ASSERT_TRUE(both.ok());
+  EXPECT_EQ(decode(*both, 2)->start.calls_port, 9002);
+  spec.calls_port = 9001;
+  EXPECT_FALSE(encode_start(1, spec).ok());
+}
+
+TEST(Protocol, EachListenerOfAReplyIsADescriptor) {
+  const std::string bytes = encode_started(5, 7, {.sockets = 2, .listener = 1, .calls_listener = 1});
+  const std::span<const std::byte> span(reinterpret_cast<const std::byte*>(bytes.data()), bytes.size());
+  EXPECT_TRUE(decode_reply(span, 4).ok());
+  EXPECT_FALSE(decode_reply(span, 3).ok());
 }
 
 TEST(Protocol, DescriptorsMustBeAsManyAsTheTypeSays) {

@@ -42,6 +42,8 @@ struct EnvironmentSpec {
   // TCP port on the environment's 127.0.0.1 where Lambda's Runtime API is served to the function: a socket listens
   // there before the function starts. 0: none.
   std::uint16_t runtime_api_port = 0;
+  // The same for the calls that the function makes to other functions: another socket listens there.
+  std::uint16_t calls_port = 0;
   // A way out of its network namespace, by slirp4netns: TCP, UDP and names, and nothing of the host's loopback. Not of
   // a restored function. Errors: unsupported where the program is not installed.
   bool egress = false;
@@ -111,6 +113,7 @@ struct Started {
   // Listens at EnvironmentSpec::runtime_api_port, non-blocking; invalid where none was asked for. Nobody else holds it:
   // who closes it ends the listening.
   UniqueFd listener;
+  UniqueFd calls_listener;  // the same at EnvironmentSpec::calls_port
   // How long the spawner took to have the function's process running.
   std::chrono::microseconds took{0};
 };

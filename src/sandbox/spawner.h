@@ -65,7 +65,9 @@ class Spawner {
     std::uint32_t cpu_milli = 0;
     std::uint64_t memory_bytes = 0;
     std::vector<UniqueFd> sockets;
-    bool listens = false;    // a listener comes behind the sockets
+    // Listeners that come behind the sockets.
+    bool listens = false;
+    bool listens_for_calls = false;
     UniqueFd egress_ready;   // of a start with egress, until the process that gives it has it
     pid_t egress = -1;       // that process
     bool answered = false;   // the start

@@ -199,16 +199,20 @@ void SpawnerClient::State::handle(const protocol::Reply& reply, std::vector<Uniq
     const StartDone done = take(starts, reply.serial);
     if (!done) return;
     if (body.outcome.status != 0) return done(protocol::error_of(body.outcome));
-    UniqueFd listener;
-    if (body.listener != 0) {
-      listener = std::move(fds.back());
+    const auto take_last = [&fds](std::uint16_t there) {
+      if (there == 0) return UniqueFd();
+      UniqueFd last = std::move(fds.back());
       fds.pop_back();
-    }
+      return last;
+    };
+    UniqueFd calls_listener = take_last(body.calls_listener);
+    UniqueFd listener = take_last(body.listener);
     const auto sockets_begin = fds.end() - body.sockets;
     Started started{.took = std::chrono::microseconds(body.took_us)};
     started.sockets.assign(std::make_move_iterator(sockets_begin), std::make_move_iterator(fds.end()));
     fds.erase(sockets_begin, fds.end());
     started.listener = std::move(listener);
+    started.calls_listener = std::move(calls_listener);
     started.controls = make_controls(body, std::move(fds));
     done(std::move(started));
   }

@@ -113,6 +113,7 @@ Status Spawner::assign(const protocol::Request& request, std::string_view bytes,
   environment->began = began;
   environment->output_pipe = output.st_ino;
   environment->listens = request.start.runtime_api_port != 0;
+  environment->listens_for_calls = request.start.calls_port != 0;
   environment->egress_ready = std::move(egress.write_end);
   environment->look_again = began + kStartMax;
   slot_of_id_[request.id] = environment->slot;
@@ -286,13 +287,17 @@ void Spawner::answer_started(Environment& environment) {
     return end(environment);
   }
   const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - environment.began);
-  const std::uint32_t listener = environment.listens && !environment.sockets.empty() ? 1 : 0;
+  const bool listen = !environment.sockets.empty();
+  const std::uint16_t listener = listen && environment.listens ? 1 : 0;
+  const std::uint16_t calls_listener = listen && environment.listens_for_calls ? 1 : 0;
+  const std::size_t listeners = std::size_t{listener} + calls_listener;
   const protocol::StartedBody body{.took_us = static_cast<std::uint32_t>(took.count()),
                                    .controls = controls->mask,
                                    .cpu_quota_us = cpu_quota_us(environment.cpu_milli),
                                    .cpu_period_us = kCpuPeriodUs,
-                                   .sockets = static_cast<std::uint32_t>(environment.sockets.size()) - listener,
-                                   .listener = listener};
+                                   .sockets = static_cast<std::uint32_t>(environment.sockets.size() - listeners),
+                                   .listener = listener,
+                                   .calls_listener = calls_listener};
   std::vector<UniqueFd> fds = std::move(controls->files);
   for (UniqueFd& socket : environment.sockets) fds.push_back(std::move(socket));
   environment.sockets.clear();
