@@ -24,7 +24,7 @@ class PostgresForTest {
   PostgresForTest(const PostgresForTest&) = delete;
   PostgresForTest& operator=(const PostgresForTest&) = delete;
 
- private:
+  // One of its own, for tests that stop it.
   PostgresForTest() {
     for (const auto& entry :
          std::filesystem::directory_iterator("/usr/lib", std::filesystem::directory_options::skip_permission_denied))
@@ -34,15 +34,23 @@ class PostgresForTest {
       const passwd* user = ::getpwnam("postgres");
       if (user == nullptr || ::chown(folder_.path().c_str(), user->pw_uid, user->pw_gid) != 0) return;
     }
-    running_ =
-        tool("initdb -D " + folder_.at("data") + " -U thaw --auth trust --encoding UTF8 --locale C.UTF-8 --no-sync") &&
-        tool("pg_ctl -D " + folder_.at("data") + " -w -t 60 -l " + folder_.at("log") +
-             " -o \"-c fsync=off -c listen_addresses= -k " + folder_.path() + "\" start");
+    if (tool("initdb -D " + folder_.at("data") + " -U thaw --auth trust --encoding UTF8 --locale C.UTF-8 --no-sync"))
+      start();
   }
-  ~PostgresForTest() {
+  ~PostgresForTest() { stop(); }
+
+  bool running() const { return running_; }
+  void start() {
+    running_ = tool("pg_ctl -D " + folder_.at("data") + " -w -t 60 -l " + folder_.at("log") +
+                    " -o \"-c fsync=off -c listen_addresses= -k " + folder_.path() + "\" start");
+  }
+  // At once, as a crash would.
+  void stop() {
     if (running_) (void)tool("pg_ctl -D " + folder_.at("data") + " -m immediate -w stop");
+    running_ = false;
   }
 
+ private:
   void find_binaries(const std::filesystem::path& versions) {
     for (const auto& version : std::filesystem::directory_iterator(versions))
       if (std::filesystem::exists(version.path() / "bin/initdb")) binaries_ = (version.path() / "bin").string();
