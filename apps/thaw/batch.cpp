@@ -52,6 +52,13 @@ Result<BatchTarget> target_of(Session& session, const BatchOptions& options) {
 }
 
 Result<std::unique_ptr<BatchSource>> source_of(const Session& session, const BatchOptions& options) {
+  const TableInput table{options.input, options.table, options.query, options.id_field};
+  if (is_database(options.input)) {
+    if (!options.include.empty()) return invalid_argument("--include is for folders");
+    return open_table_source(table);
+  }
+  if (!options.table.empty() || !options.query.empty())
+    return invalid_argument("--table and --query are for databases: sqlite:PATH and postgresql://…");
   struct stat info {};
   if (::stat(options.input.c_str(), &info) != 0)
     return Error{ErrorKind::not_found, "--input " + options.input + ": no such folder or file"};
@@ -64,9 +71,12 @@ Result<std::unique_ptr<BatchSource>> source_of(const Session& session, const Bat
                                .except = options.output});
   }
   if (!options.include.empty()) return invalid_argument("--include is for folders");
+  if (options.input.ends_with(".csv")) return open_table_source(table);
   if (options.input.ends_with(".jsonl") || options.input.ends_with(".ndjson"))
     return open_lines_source({.path = options.input, .id_field = options.id_field});
-  return invalid_argument("--input " + options.input + ": is neither a folder nor a .jsonl file");
+  return invalid_argument("--input " + options.input +
+                          ": is neither a folder, nor a .jsonl or .csv file, nor sqlite:PATH or "
+                          "postgresql://…");
 }
 
 Result<OpenedOutput> output_of(const BatchOptions& options) {

@@ -8,6 +8,8 @@ constexpr const char* kFooter =
     "  thaw batch classify --input photos/ --include '*.jpg' --output labels.jsonl\n"
     "  thaw batch classify --input photos/ --include '*.jpg' --output labels.jsonl --resume\n"
     "  thaw batch question --input questions.jsonl --id-field id --path /answer --concurrency 16 > answers.jsonl\n"
+    "  thaw batch score --input postgresql://me@db/shop --query 'SELECT id, age, income FROM customers' --output "
+    "s.jsonl\n"
     "Each input becomes one line of the output, in the order in which they end: {\"id\", \"status\", \"duration_ms\",\n"
     "\"output\"}, and \"error\" where it failed. Ctrl-C lets what is under way end; --resume goes on from there, and "
     "tries\n"
@@ -21,16 +23,26 @@ void add_batch(CLI::App& app, BatchOptions& options) {
   command->add_option("NAME", options.name, "The function, or NAME:QUALIFIER for a version or alias")
       ->required()
       ->option_text(" ");
-  command->add_option("--input", options.input, "A folder, each file a body; or a .jsonl file, each line one")
+  command
+      ->add_option("--input", options.input,
+                   "A folder (each file is a body), a .jsonl or .csv file, sqlite:PATH or postgresql://…")
       ->required()
       ->option_text("SOURCE");
   command->add_option("--output", options.output, "File of JSON lines (default: standard output)")->option_text("FILE");
-  CLI::Option* resume = command->add_flag("--resume", options.resume, "Go on with what the output lacks or has as failed");
+  CLI::Option* resume =
+      command->add_flag("--resume", options.resume, "Go on with what the output lacks or has as failed");
   command->add_flag("--restart", options.restart, "Begin anew, and drop what the output has")->excludes(resume);
   command->add_option("--include", options.include, "Files of the folder to take, like '*.jpg'; may be repeated")
       ->option_text("GLOB")
       ->allow_extra_args(false);
-  command->add_option("--id-field", options.id_field, "Member of each line that is its id (default: the line's number)")
+  CLI::Option* table =
+      command->add_option("--table", options.table, "Table of the database, each row an object")->option_text("NAME");
+  command->add_option("--query", options.query, "Rows of the database, instead of a table's")
+      ->option_text("SELECT")
+      ->excludes(table);
+  command
+      ->add_option("--id-field,--id-column", options.id_field,
+                   "Member or column that is an input's id [number; of a database: the first]")
       ->option_text("NAME");
   command->add_option("--concurrency", options.concurrency, "Requests at a time, 1 to 256 [4]")
       ->option_text("N")

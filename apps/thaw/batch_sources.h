@@ -1,8 +1,9 @@
-// The inputs of a batch out of a folder, or the lines of a file.
+// The inputs of a batch out of a folder, the lines of a file, or the rows of a table.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -31,6 +32,21 @@ struct LinesInput {
 };
 // Each line is a JSON value; empty ones are passed over.
 Result<std::unique_ptr<BatchSource>> open_lines_source(const LinesInput& input);
+
+inline constexpr std::string_view kSqlitePrefix = "sqlite:";
+// sqlite:PATH or postgresql://…
+bool is_database(const std::string& address);
+
+struct TableInput {
+  std::string address;  // of a database, or a CSV file's path
+  // Of a database, one of these.
+  std::string table;
+  std::string query;
+  // The column with the ids. Empty: a database's first column, a CSV file's row numbers.
+  std::string id_column;
+};
+// Each row is a JSON object of its columns; what is no UTF-8 is base64. Errors: those of ports::TableReader.
+Result<std::unique_ptr<BatchSource>> open_table_source(const TableInput& input);
 
 // By the name's extension: image/jpeg, application/json and so on; application/octet-stream where it says nothing.
 std::string content_type_of(const std::string& name);

@@ -51,8 +51,10 @@ struct InvokeOptions {
 int run_invoke(Session& session, const InvokeOptions& options);
 
 struct BatchOptions {
-  std::string name;    // NAME or NAME:QUALIFIER
-  std::string input;   // a folder, or a file of JSON lines
+  std::string name;   // NAME or NAME:QUALIFIER
+  std::string input;  // a folder, a file of lines or rows, or a database
+  std::string table;  // of the database
+  std::string query;
   std::string output;  // a file of JSON lines; empty: standard output
   std::vector<std::string> include;
   std::string id_field;

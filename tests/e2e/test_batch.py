@@ -1,13 +1,15 @@
-"""thaw batch: a function over the files of a folder and the lines of a file, by the real daemon."""
+"""thaw batch: a function over files, lines and rows, by the real daemon and real databases."""
 
 import base64
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 
 import harness
+import postgres
 import pytest
 import terminal
 
@@ -307,11 +309,113 @@ def test_a_terminal_sees_how_far_it_is(daemon, web, tmp_path):
         assert screen.exit_status() == 1
 
 
+@pytest.fixture(scope="module")
+def database():
+    if postgres.missing():
+        pytest.skip(postgres.missing())
+    with postgres.Postgres() as server:
+        yield server
+
+
+def outcomes_of(done):
+    return by_id([json.loads(line) for line in done.stdout.splitlines()])
+
+
+def test_rows_of_a_csv_file_are_objects(daemon, web, tmp_path):
+    input = tmp_path / "rows.csv"
+    input.write_text('n,name,note\r\n1,"Fuchs, rot","""so"""\r\n2,Bär,\r\n3,"zwei\nZeilen",""\r\n')
+    done = daemon.run("batch", web.name, "--input", input, "--path", "/row")
+    assert done.returncode == 0, done.stderr
+    found = outcomes_of(done)
+    assert [found[n]["output"]["row"] for n in "123"] == [
+        {"n": "1", "name": "Fuchs, rot", "note": '"so"'},
+        {"n": "2", "name": "Bär", "note": None},
+        {"n": "3", "name": "zwei\nZeilen", "note": ""},
+    ]
+    done = daemon.run("batch", web.name, "--input", input, "--id-column", "name", "--limit", 2)
+    assert set(outcomes_of(done)) == {"Fuchs, rot", "Bär"}
+    refused = daemon.run("batch", web.name, "--input", input, "--id-column", "nme")
+    assert refused.returncode == 1 and "there is no column nme; there are n, name, note" in refused.stderr
+    input.write_text('n\n1\n2\n3,4\n')
+    broken = daemon.run("batch", web.name, "--input", input)
+    assert broken.returncode == 1 and "stopped" in broken.stderr and "row 3" in broken.stderr
+
+
+def test_rows_of_a_sqlite_table_are_objects(daemon, web, tmp_path):
+    path = tmp_path / "zoo.db"
+    with sqlite3.connect(path) as zoo:
+        zoo.execute("CREATE TABLE animals (id INTEGER PRIMARY KEY, name TEXT, weight REAL, photo BLOB)")
+        zoo.execute("INSERT INTO animals VALUES (7, 'Fuchs', 6.5, x'ff00'), (9, NULL, 1e300, NULL)")
+    words = ["batch", web.name, "--input", f"sqlite:{path}", "--path", "/row"]
+    done = daemon.run(*words, "--table", "animals")
+    assert done.returncode == 0, done.stderr
+    found = outcomes_of(done)
+    assert found["7"]["output"]["row"] == {"id": 7, "name": "Fuchs", "weight": 6.5, "photo": "/wA="}
+    assert found["9"]["output"]["row"] == {"id": 9, "name": None, "weight": 1e300, "photo": None}
+    done = daemon.run(*words, "--query", "SELECT name, weight * 2 AS n FROM animals WHERE id < 10 -- all")
+    assert done.returncode == 1
+    found = outcomes_of(done)
+    assert found["Fuchs"]["output"]["row"] == {"name": "Fuchs", "n": 13.0}
+    assert "row 2 has no value in the column name" in found["2"]["error"]
+    for extra, expected in (
+        ([], "one of --table NAME and --query"),
+        (["--table", "animls"], "no such table"),
+        (["--query", "DELETE FROM animals"], "must be one SELECT"),
+    ):
+        refused = daemon.run(*words, *extra)
+        assert refused.returncode == 1 and expected in refused.stderr
+
+
+def test_rows_of_a_postgresql_table_are_objects(daemon, web, database):
+    database.sql(
+        "CREATE TABLE animals (id int PRIMARY KEY, name text, weight float8, wild bool, seen timestamptz, tags text[]);"
+        "INSERT INTO animals VALUES (1, 'Grüner \"Fuchs\"', 6.5, true, '2026-01-31 12:00:00+02', '{a,b}'), (2, NULL, NULL, false, NULL, NULL)"
+    )
+    words = ["batch", web.name, "--input", database.url, "--path", "/row"]
+    done = daemon.run(*words, "--table", "animals")
+    assert done.returncode == 0, done.stderr
+    found = outcomes_of(done)
+    first = found["1"]["output"]["row"]
+    assert first.pop("seen").startswith("2026-01-31 10:00:00")
+    assert json.loads(first.pop("tags")) == ["a", "b"]
+    assert first == {"id": 1, "name": 'Grüner "Fuchs"', "weight": 6.5, "wild": True}
+    assert found["2"]["output"]["row"] == {"id": 2, "name": None, "weight": None, "wild": False, "seen": None, "tags": None}
+    done = daemon.run(*words, "--query", "SELECT id, name FROM animals", "--id-column", "name", "--limit", 1)
+    assert set(outcomes_of(done)) == {'Grüner "Fuchs"'}
+    refused = daemon.run(*words, "--query", "SELECT nothing FROM animals")
+    assert refused.returncode == 1 and 'column "nothing" does not exist' in refused.stderr
+
+
+def test_a_database_that_goes_away_ends_the_batch_which_can_be_resumed(daemon, tmp_path):
+    if postgres.missing():
+        pytest.skip(postgres.missing())
+    function = daemon.deploy(BATCH, "batch-rows")
+    output = tmp_path / "out.jsonl"
+    with postgres.Postgres() as server:
+        # More than what the sockets between hold.
+        server.sql("CREATE TABLE inputs AS SELECT n, 10 AS sleep_ms, repeat('x', 100000) AS pad FROM generate_series(1, 300) AS n")
+        words = ["batch", function.name, "--input", server.url, "--table", "inputs", "--output", output]
+        process = start(daemon, *words)
+        harness.wait_for(lambda: output.exists() and output.read_text().count("\n") >= 10, "outcomes")
+        server.stop()
+        out, err = process.communicate(timeout=harness.HANG_S)
+        assert process.returncode == 1
+        assert "stopped" in err and "postgresql://127.0.0.1/postgres" in err and "--resume" in err
+        assert 10 <= len(by_id(lines_of(output))) < 300
+        refused = daemon.run(*words, "--resume")
+        assert refused.returncode == 1 and "Connection refused" in refused.stderr
+        server.start()
+        assert daemon.run(*words, "--resume").returncode == 0
+    assert set(by_id(lines_of(output))) == {str(n) for n in range(1, 301)}
+    harness.wait_for(lambda: len(set(got(function))) >= 300, "the log of what it got")
+    assert len(got(function)) == 300
+
+
 def test_wrong_words_are_told(daemon, web, tmp_path):
     for words, expected in (
         (["batch", "batch-wab", "--input", tmp_path], "did you mean batch-web?"),
         (["batch", web.name, "--input", tmp_path / "none"], "no such folder or file"),
-        (["batch", web.name, "--input", BATCH / "app.py"], "neither a folder nor a .jsonl file"),
+        (["batch", web.name, "--input", BATCH / "app.py"], "is neither a folder, nor a .jsonl or .csv file"),
         (["batch", web.name, "--input", tmp_path, "--id-field", "x"], "--id-field is for lines"),
     ):
         done = daemon.run(*words)

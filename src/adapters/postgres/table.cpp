@@ -12,8 +12,8 @@ namespace thaw::adapters {
 namespace {
 
 constexpr const char* kSession =
-    "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'; SET statement_timeout = '1h'; "
-    "SET default_transaction_read_only = on";
+    "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'; "
+    "SET default_transaction_read_only = on; SET statement_timeout = ";
 
 // Of pg_type.dat: the numbers of built-in types are fixed.
 enum class PgType : Oid {
@@ -85,7 +85,7 @@ struct Column {
 class PostgresTable final : public ports::TableReader {
  public:
   Status start(const PostgresSource& source, const ports::TableRequest& request) {
-    RETURN_IF_ERROR(connect(source.url));
+    RETURN_IF_ERROR(connect(source));
     std::string from = quoted_table(source.table);
     if (!source.query.empty()) {
       std::string query = source.query;
@@ -141,7 +141,7 @@ class PostgresTable final : public ports::TableReader {
   }
 
  private:
-  Status connect(const std::string& url) {
+  Status connect(const PostgresSource& source) {
     // Words of the URL win over those before it; a server that is gone is noticed.
     const std::array<const char*, 9> words = {"connect_timeout",
                                               "application_name",
@@ -152,14 +152,16 @@ class PostgresTable final : public ports::TableReader {
                                               "client_encoding",
                                               "dbname",
                                               nullptr};
-    const std::array<const char*, 9> values = {"10", "thaw", "30000", "30", "10", "3", "UTF8", url.c_str(), nullptr};
+    const std::array<const char*, 9> values = {"10",   "thaw", "30000", "30", "10", "3", "UTF8", source.url.c_str(),
+                                               nullptr};
     connection_.reset(::PQconnectdbParams(words.data(), values.data(), 1));
     if (connection_ == nullptr) return internal_error("no memory for a connection to PostgreSQL");
     const char* const host = ::PQhost(connection_.get());
     const char* const database = ::PQdb(connection_.get());
     name_ = std::string("postgresql://") + (host == nullptr ? "" : host) + "/" + (database == nullptr ? "" : database);
     if (::PQstatus(connection_.get()) != CONNECTION_OK) return lost();
-    const Answer answer(::PQexec(connection_.get(), kSession));
+    const std::string session = kSession + ("'" + std::to_string(source.statement_max.count())) + "h'";
+    const Answer answer(::PQexec(connection_.get(), session.c_str()));
     if (::PQresultStatus(answer.get()) != PGRES_COMMAND_OK) return error_of(answer.get());
     return {};
   }

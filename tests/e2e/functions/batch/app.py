@@ -50,6 +50,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         value = json.loads(body)
         with lock:
             print(f"GOT {value.get('n')}", flush=True)
+        if self.path == "/row":
+            return self.answer(json.dumps({"row": value}).encode())
         if "sleep_ms" in value:
             time.sleep(value["sleep_ms"] / 1000)
         do = value.get("do", "echo")
