@@ -180,10 +180,12 @@ Status plan_model(const fs::path& weights_path, const fs::path& folder, PackageP
     return invalid_argument("there is no config.json beside " + weights_path.string() +
                             ": deploy the whole folder that the exporter wrote");
   }
-  if (!is_regular(folder / "tokenizer.json") && !is_regular(folder / "vocab.txt") &&
-      !is_regular(folder / "vocab.json")) {
-    return invalid_argument("there is no tokenizer.json or vocab.txt beside " + weights_path.string() +
-                            ": deploy the whole folder that the exporter wrote");
+  const auto is_there = [&](const char* file) { return is_regular(folder / file); };
+  constexpr std::array kOfText = {"tokenizer.json", "vocab.txt", "vocab.json"};
+  constexpr const char* kOfPictures = "preprocessor_config.json";
+  if (std::none_of(kOfText.begin(), kOfText.end(), is_there) && !is_there(kOfPictures)) {
+    return invalid_argument("there is no tokenizer.json, vocab.txt or preprocessor_config.json beside " +
+                            weights_path.string() + ": deploy the whole folder that the exporter wrote");
   }
   return {};
 }

@@ -130,7 +130,7 @@ struct FunctionConfig {
   std::uint32_t context = 0;
   std::string system_prompt;                  // of conversations that bring none
   std::vector<std::string> engine_arguments;  // behind those that Thaw gives
-  // For thaw-onnx: "question-answering". Empty: from the model's config.json.
+  // For thaw-onnx: "question-answering" or "image-classification". Empty: from the model's config.json.
   std::string task;
   std::map<std::string, std::string> environment;
   std::uint32_t memory_mb = 512;

@@ -9,7 +9,7 @@
 namespace thaw::model {
 namespace {
 
-constexpr std::string_view kTasksOnnx[] = {"question-answering"};
+constexpr std::string_view kTasksOnnx[] = {"question-answering", "image-classification"};
 constexpr std::string_view kWarmUpMethods[] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
 
 bool is_letter_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
@@ -53,7 +53,8 @@ Status check_engine(const FunctionConfig& config) {
   if (!config.task.empty() &&
       std::find(std::begin(kTasksOnnx), std::end(kTasksOnnx), config.task) == std::end(kTasksOnnx)) {
     return invalid_argument("task \"" + config.task.substr(0, 100) +
-                            "\" is unknown; the tasks of thaw-onnx are: question-answering");
+                            "\" is unknown; the tasks of thaw-onnx are: question-answering, "
+                            "image-classification");
   }
   return {};
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <boost/json/parse.hpp>
+#include <cmath>
 
 namespace thaw::onnx {
 
@@ -56,6 +57,13 @@ Result<std::uint64_t> JsonField::unsigned_number(std::uint64_t max) const {
     if (value_->is_uint64() && value_->get_uint64() <= max) return value_->get_uint64();
   }
   return must_be(fmt::format("a whole number from 0 to {}", max));
+}
+
+Result<double> JsonField::number() const {
+  if (is_null() || !value_->is_number()) return must_be("a number");
+  const auto value = value_->to_number<double>();
+  if (!std::isfinite(value)) return must_be("a finite number");
+  return value;
 }
 
 Result<bool> JsonField::boolean() const {

@@ -37,6 +37,8 @@ class JsonField {
   Result<std::string_view> string() const;
   // A whole number from 0 to max.
   Result<std::uint64_t> unsigned_number(std::uint64_t max) const;
+  // A finite number.
+  Result<double> number() const;
   Result<bool> boolean() const;
 
   // Members with a value for absence.

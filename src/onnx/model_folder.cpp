@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
+#include <utility>
 
 #include "base/sys.h"
 #include "onnx/json_field.h"
@@ -27,6 +30,7 @@ Result<std::string> find_model_file(const std::string& folder) {
   }
   std::string only;
   std::error_code error;
+  if (!fs::is_directory(folder, error)) return Error{ErrorKind::not_found, fmt::format("{} is not a folder", folder)};
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     if (entry.path().extension() != ".onnx") continue;
     if (!only.empty()) {
@@ -83,7 +87,11 @@ Result<Tokenizer> read_tokenizer(const std::string& folder, const JsonField& tok
   return Tokenizer::from_vocab_txt(text, options);
 }
 
-Status read_config(const JsonField& object, ModelConfig& config) {
+Result<ModelConfig> read_config(const std::string& folder, const boost::json::value& json) {
+  ModelConfig config;
+  std::error_code error;
+  config.name = fs::weakly_canonical(folder, error).filename().string();
+  const JsonField object(json, "config.json: ");
   ASSIGN_OR_RETURN(config.model_type, object.string_or("model_type", ""));
   ASSIGN_OR_RETURN(const std::string name, object.string_or("_name_or_path", ""));
   if (!name.empty() && name.front() != '/' && name.front() != '.') config.name = name;
@@ -105,7 +113,7 @@ Status read_config(const JsonField& object, ModelConfig& config) {
     if (*config.positions_max <= reserved) return invalid_argument("config.json: max_position_embeddings is too small");
     *config.positions_max -= reserved;
   }
-  return {};
+  return config;
 }
 
 Status read_tokenizer_config(const JsonField& object, const Tokenizer& tokenizer, ModelConfig& config) {
@@ -129,17 +137,64 @@ Status read_tokenizer_config(const JsonField& object, const Tokenizer& tokenizer
   return {};
 }
 
+// id2label: an object with the numbers from 0 on as names.
+Result<std::vector<std::string>> read_labels(const JsonField& config) {
+  ASSIGN_OR_RETURN(const JsonField field, config.member("id2label"));
+  if (field.is_null()) return std::vector<std::string>();
+  ASSIGN_OR_RETURN(const boost::json::object* members, field.object());
+  std::vector<std::string> labels;
+  for (std::size_t number = 0; number < members->size(); ++number) {
+    ASSIGN_OR_RETURN(const JsonField label, field.required(std::to_string(number)));
+    ASSIGN_OR_RETURN(const std::string_view text, label.string());
+    labels.emplace_back(text);
+  }
+  return labels;
+}
+
+constexpr std::array<std::pair<Task, std::string_view>, 2> kTasks = {
+    {{Task::question_answering, "question-answering"}, {Task::image_classification, "image-classification"}}};
+
 }  // namespace
 
+std::string_view to_string(Task task) {
+  return std::find_if(kTasks.begin(), kTasks.end(), [&](const auto& known) { return known.first == task; })->second;
+}
+
+std::optional<Task> task_named(std::string_view name) {
+  for (const auto& [task, known] : kTasks) {
+    if (known == name) return task;
+  }
+  return std::nullopt;
+}
+
+Result<Task> detect_task(const std::string& path) {
+  ASSIGN_OR_RETURN(const boost::json::value json, read_object(path, "config.json"));
+  ASSIGN_OR_RETURN(const ModelConfig config, read_config(path, json));
+  return config.architecture.ends_with("ForImageClassification") ? Task::image_classification
+                                                                 : Task::question_answering;
+}
+
+Result<ClassifierFolder> read_classifier_folder(const std::string& path) {
+  ClassifierFolder folder;
+  ASSIGN_OR_RETURN(folder.model_path, find_model_file(path));
+  ASSIGN_OR_RETURN(const boost::json::value json, read_object(path, "config.json"));
+  ASSIGN_OR_RETURN(folder.config, read_config(path, json));
+  const JsonField config(json, "config.json: ");
+  ASSIGN_OR_RETURN(folder.labels, read_labels(config));
+  ASSIGN_OR_RETURN(folder.problem_type, config.string_or("problem_type", ""));
+  if (!exists(path + "/preprocessor_config.json")) {
+    return Error{ErrorKind::not_found, "the model folder has no preprocessor_config.json"};
+  }
+  ASSIGN_OR_RETURN(const std::string text, sys::read_file(path + "/preprocessor_config.json", kConfigBytesMax));
+  ASSIGN_OR_RETURN(folder.preprocessor, Preprocessor::from_json(text));
+  return folder;
+}
+
 Result<ModelFolder> read_model_folder(const std::string& path) {
-  std::error_code error;
-  if (!fs::is_directory(path, error)) return Error{ErrorKind::not_found, fmt::format("{} is not a folder", path)};
   ASSIGN_OR_RETURN(std::string model_path, find_model_file(path));
   ASSIGN_OR_RETURN(const boost::json::value config_json, read_object(path, "config.json"));
   ASSIGN_OR_RETURN(const boost::json::value tokenizer_json, read_object(path, "tokenizer_config.json"));
-  ModelConfig config;
-  config.name = fs::weakly_canonical(path, error).filename().string();
-  RETURN_IF_ERROR(read_config(JsonField(config_json, "config.json: "), config));
+  ASSIGN_OR_RETURN(ModelConfig config, read_config(path, config_json));
   const JsonField tokenizer_config(tokenizer_json, "tokenizer_config.json: ");
   ASSIGN_OR_RETURN(Tokenizer tokenizer, read_tokenizer(path, tokenizer_config));
   RETURN_IF_ERROR(read_tokenizer_config(tokenizer_config, tokenizer, config));

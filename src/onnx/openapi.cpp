@@ -2,6 +2,7 @@
 
 #include <boost/json/serialize.hpp>
 
+#include "onnx/api_json.h"
 #include "onnx/question_api.h"
 
 namespace thaw::onnx {
@@ -65,6 +66,12 @@ constexpr std::string_view kTemplate = R"JSON({
           "429": {"$ref": "#/components/responses/Overloaded"},
           "500": {"$ref": "#/components/responses/Failed"}
         }
+      }
+    },
+    "/warm-up": {
+      "post": {
+        "operationId": "warmUp", "summary": "Runs the model once on a sample of its own, as before a snapshot",
+        "responses": {"200": {"description": "What the model makes of the sample", "content": {"application/json": {"schema": {}}}}}
       }
     },
     "/healthz": {
@@ -148,12 +155,6 @@ constexpr std::string_view kTemplate = R"JSON({
   }
 }
 )JSON";
-
-void replace_all(std::string& text, std::string_view mark, const std::string& value) {
-  for (auto at = text.find(mark); at != std::string::npos; at = text.find(mark, at + value.size())) {
-    text.replace(at, mark.size(), value);
-  }
-}
 
 }  // namespace
 

@@ -272,8 +272,8 @@ TEST(QuestionApiTest, RequestsThatAreNotUnderstoodNameTheParameter) {
 }
 
 TEST(QuestionApiTest, ErrorsCarryTheFieldTheyAreAbout) {
-  EXPECT_EQ(json::parse(error_json(invalid_argument("top_k: too many"))).at("field"), "top_k");
-  EXPECT_FALSE(json::parse(error_json(invalid_argument("the body: not JSON"))).as_object().contains("field"));
+  EXPECT_EQ(json::parse(question_error_json(invalid_argument("top_k: too many"))).at("field"), "top_k");
+  EXPECT_FALSE(json::parse(question_error_json(invalid_argument("the body: not JSON"))).as_object().contains("field"));
 }
 
 TEST(QuestionApiTest, DescriptionIsJsonWithEveryLimitFilledIn) {

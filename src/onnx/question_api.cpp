@@ -9,6 +9,7 @@
 #include <charconv>
 
 #include "http/message.h"
+#include "onnx/api_json.h"
 #include "onnx/json_field.h"
 
 namespace thaw::onnx {
@@ -116,16 +117,6 @@ class Seen {
   std::array<bool, kParameters.size()> seen_{};
 };
 
-void append_number(double value, std::string& out) {
-  std::array<char, 32> text{};
-  const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), value);
-  if (error == std::errc{}) out.append(text.data(), end);
-}
-
-void append_string(std::string_view text, std::string& out) {
-  out += boost::json::serialize(boost::json::string_view(text.data(), text.size()));
-}
-
 }  // namespace
 
 Result<Ask> parse_ask_query(std::string_view query) {
@@ -162,9 +153,9 @@ std::string answers_json(const std::vector<Answer>& answers, std::size_t top_k) 
   for (std::size_t i = 0; i < answers.size(); ++i) {
     if (i > 0) out += ',';
     out += "{\"score\":";
-    append_number(answers[i].score, out);
+    append_json_number(answers[i].score, out);
     out += fmt::format(",\"start\":{},\"end\":{},\"answer\":", answers[i].start, answers[i].end);
-    append_string(answers[i].answer, out);
+    append_json_string(answers[i].answer, out);
     out += '}';
   }
   if (array) out += ']';
@@ -172,21 +163,14 @@ std::string answers_json(const std::vector<Answer>& answers, std::size_t top_k) 
   return out;
 }
 
-std::string error_json(const Error& error) {
-  boost::json::object body;
-  body["kind"] = to_string(error.kind);
-  body["message"] = error.message;
-  const std::string_view first = std::string_view(error.message).substr(0, error.message.find(':'));
-  if (std::find(kParameters.begin(), kParameters.end(), first) != kParameters.end()) body["field"] = first;
-  return boost::json::serialize(body) + "\n";
-}
+std::string question_error_json(const Error& error) { return error_json(error, kParameters); }
 
 std::string hello_json(const ModelConfig& config) {
   const boost::json::object body{{"name", "thaw-onnx"},
                                  {"message", "Hello! Ask me about a text."},
                                  {"model", config.name},
                                  {"architecture", config.architecture},
-                                 {"task", "question-answering"},
+                                 {"task", to_string(Task::question_answering)},
                                  {"links",
                                   {{"question",
                                     "question?question=What+is+the+color+of+my+car+now%3F&context="

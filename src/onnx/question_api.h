@@ -28,7 +28,7 @@ Result<Ask> parse_ask_json(std::string_view body);
 // An object for top_k = 1, an array otherwise.
 std::string answers_json(const std::vector<Answer>& answers, std::size_t top_k);
 // {"kind": ..., "message": ..., "field": ...}; the field is what the message's first word names, if it is a parameter.
-std::string error_json(const Error& error);
+std::string question_error_json(const Error& error);
 std::string hello_json(const ModelConfig& config);
 // model_name and sequence_max become part of the description.
 std::string openapi_json(std::string_view model_name, std::size_t sequence_max);

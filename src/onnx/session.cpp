@@ -165,6 +165,23 @@ Result<std::vector<std::vector<float>>> Session::run(std::span<const std::vector
   }
 }
 
+Result<std::vector<float>> Session::run(const FloatInput& input, std::size_t wanted) const {
+  if (inputs_.size() != 1) return internal_error("the number of inputs is not the model's");
+  try {
+    // ONNX Runtime takes a pointer to mutable data for inputs and does not write to it.
+    auto* data = const_cast<float*>(input.values.data());
+    const Ort::Value value = Ort::Value::CreateTensor<float>(impl_->memory, data, input.values.size(),
+                                                             input.shape.data(), input.shape.size());
+    const char* name = outputs_[wanted].name.c_str();
+    const std::vector<Ort::Value> results =
+        impl_->session.Run(Ort::RunOptions{nullptr}, impl_->input_names.data(), &value, 1, &name, 1);
+    const float* out = results.front().GetTensorData<float>();
+    return std::vector<float>(out, out + results.front().GetTensorTypeAndShapeInfo().GetElementCount());
+  } catch (const std::exception& exception) {
+    return internal_error(fmt::format("the model failed: {}", first_line(exception.what(), "")));
+  }
+}
+
 std::string onnx_runtime_version() { return OrtGetApiBase()->GetVersionString(); }
 
 }  // namespace thaw::onnx

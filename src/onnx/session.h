@@ -49,6 +49,14 @@ class Session {
   Result<std::vector<std::vector<float>>> run(std::span<const std::vector<std::int64_t>* const> inputs, Shape shape,
                                               std::span<const std::size_t> wanted) const;
 
+  // One input of float32, flat, of the shape that it has for the model; one output, as flat as the model makes it.
+  // Errors: as above.
+  struct FloatInput {
+    std::span<const float> values;
+    std::span<const std::int64_t> shape;
+  };
+  Result<std::vector<float>> run(const FloatInput& input, std::size_t wanted) const;
+
  private:
   struct Impl;
   explicit Session(std::unique_ptr<Impl> impl);

@@ -21,7 +21,7 @@ Status WorkerPool::submit(std::function<void()> job) {
   {
     const std::lock_guard lock(mutex_);
     if (jobs_.size() >= limits_.queue_max) {
-      return Error{ErrorKind::overloaded, fmt::format("{} questions are waiting already; try again", jobs_.size())};
+      return Error{ErrorKind::overloaded, fmt::format("{} requests are waiting already; try again", jobs_.size())};
     }
     jobs_.push_back(std::move(job));
   }

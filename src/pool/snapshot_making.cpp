@@ -48,12 +48,11 @@ std::vector<model::WarmUpRequest> warm_up_requests(const model::FunctionConfig& 
   if (!config.warm_up.empty()) return config.warm_up;
   if (config.engine == "llama-server") return llama_warm_up(config);
   if (config.engine != "thaw-onnx") return {};
-  model::WarmUpRequest question;
-  question.method = "POST";
-  question.path = "/question";
-  question.content_type = "application/json";
-  question.body = R"({"question": "What is warm?", "context": "A model that has answered once is warm."})";
-  return {question};
+  // What the model is asked is the engine's own affair: it knows the task, which only the model's config.json may say.
+  model::WarmUpRequest once;
+  once.method = "POST";
+  once.path = "/warm-up";
+  return {once};
 }
 
 }  // namespace

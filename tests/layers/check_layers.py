@@ -40,7 +40,8 @@ TABLE: dict[str, set[str]] = {
     "src/gateway": {
         "base", "model", "ports", "http", "store", "observe", "invoke", "pool", "control", "events", "features",
     },
-    "src/onnx": {"base", "model", "http"},
+    "src/image": {"base"},
+    "src/onnx": {"base", "model", "http", "image"},
     # Programs wire. What the privileged ones may see is what may run with privileges: they never parse a request.
     "apps/thaw-stub": {"base", "model", "ports", "sandbox"},
     "apps/thaw-extensions": set(),
@@ -65,6 +66,10 @@ LIBRARIES: dict[str, set[str]] = {
     "expat.h": {"src/adapters"},
     "onnxruntime": {"src/onnx"},
     "unicode/": {"src/onnx"},
+    "jpeglib.h": {"src/image"},
+    "jerror.h": {"src/image"},
+    "png.h": {"src/image"},
+    "webp/": {"src/image"},
     "seccomp.h": {"src/sandbox"},
     "histedit.h": {"apps/thaw"},
     "CLI/": {"apps/thaw", "apps/thaw-onnx"},
