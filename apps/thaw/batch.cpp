@@ -87,9 +87,14 @@ Result<OpenedOutput> output_of(const BatchOptions& options) {
     opened.output = standard_output();
     return opened;
   }
-  return open_lines_output(options.output, options.resume    ? ExistingOutput::resume
-                                           : options.restart ? ExistingOutput::restart
-                                                             : ExistingOutput::refuse);
+  const ExistingOutput existing = options.resume    ? ExistingOutput::resume
+                                  : options.restart ? ExistingOutput::restart
+                                                    : ExistingOutput::refuse;
+  if (is_database(options.output))
+    return open_table_output(table_target(options.output, options.output_table), existing, options.retries);
+  if (!options.output_table.empty())
+    return invalid_argument("--output-table is for databases: sqlite:PATH and postgresql://…");
+  return open_lines_output(options.output, existing);
 }
 
 // The line on the terminal while a run goes on.

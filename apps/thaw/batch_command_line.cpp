@@ -28,7 +28,11 @@ void add_batch(CLI::App& app, BatchOptions& options) {
                    "A folder (each file is a body), a .jsonl or .csv file, sqlite:PATH or postgresql://…")
       ->required()
       ->option_text("SOURCE");
-  command->add_option("--output", options.output, "File of JSON lines (default: standard output)")->option_text("FILE");
+  command
+      ->add_option("--output", options.output,
+                   "File of JSON lines, sqlite:PATH or postgresql://… (default: standard output)")
+      ->option_text("DEST");
+  command->add_option("--output-table", options.output_table, "Table of that database [outcomes]")->option_text("NAME");
   CLI::Option* resume =
       command->add_flag("--resume", options.resume, "Go on with what the output lacks or has as failed");
   command->add_flag("--restart", options.restart, "Begin anew, and drop what the output has")->excludes(resume);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "base/result.h"
@@ -49,13 +50,15 @@ class BatchSource {
   virtual std::optional<double> share_read() const { return std::nullopt; }
 };
 
-// Where outcomes go. Each is kept once write() is back, whatever happens to this process then.
+// Where outcomes go. They are kept once write() is back, whatever happens to this process then.
 //
-// Threads: one at a time. Errors: it cannot be written; nothing of that outcome is left.
+// Threads: one at a time. Errors: they cannot be written; nothing of them is left.
 class BatchOutput {
  public:
   virtual ~BatchOutput() = default;
-  virtual Status write(const BatchOutcome& outcome) = 0;
+  // All of them or none; at_once_max() at most.
+  virtual Status write(std::span<const BatchOutcome> outcomes) = 0;
+  virtual std::size_t at_once_max() const { return 1; }
   // To the disk, so that a power cut takes nothing.
   virtual Status flush() = 0;
 };

@@ -36,8 +36,9 @@ class LinesFile final : public BatchOutput {
   LinesFile(UniqueFd fd, std::string name, bool is_regular)
       : fd_(std::move(fd)), name_(std::move(name)), is_regular_(is_regular) {}
 
-  Status write(const BatchOutcome& outcome) override {
-    const std::string line = line_of(outcome);
+  Status write(std::span<const BatchOutcome> outcomes) override {
+    std::string line;
+    for (const BatchOutcome& outcome : outcomes) line += line_of(outcome);
     const off_t before = is_regular_ ? ::lseek(fd_.get(), 0, SEEK_END) : 0;
     if (before < 0) return sys::errno_error(name_);
     Status written = sys::write_all(fd_, line);

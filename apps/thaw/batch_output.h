@@ -1,4 +1,4 @@
-// A batch's outcomes as JSON lines (docs/batch.md), and the ids that a run before has finished.
+// A batch's outcomes as JSON lines or a table's rows (docs/batch.md), and the ids that a run before has finished.
 #pragma once
 
 #include <array>
@@ -31,7 +31,8 @@ class FinishedIds {
   std::vector<Digest> digests_;
 };
 
-enum class ExistingOutput : std::uint8_t { refuse, resume, restart };
+// What to do with an output that is there. overwrite: each outcome takes the place of the one with its id; of a table.
+enum class ExistingOutput : std::uint8_t { refuse, resume, restart, overwrite };
 
 struct OpenedOutput {
   std::unique_ptr<BatchOutput> output;
@@ -44,6 +45,18 @@ struct OpenedOutput {
 // Errors: conflict where there is an output and nobody said what to do with it, or another batch writes it; corrupt
 // where it holds something else than a batch's lines.
 Result<OpenedOutput> open_lines_output(const std::string& path, ExistingOutput existing);
+
+struct TableTarget {
+  std::string address;  // sqlite:PATH or postgresql://…
+  std::string table;
+};
+// Of --output and --output-table; "sqlite:PATH#TABLE" names both. The table is "outcomes" where nothing names it.
+TableTarget table_target(const std::string& output, const std::string& table);
+// The table is made where it is not there. What is in it already is read back as an output file's lines are. A
+// database that is away is waited for by write(), with longer and longer pauses, as often as retries says.
+// Errors: conflict as above; those of ports::OutcomeTable.
+Result<OpenedOutput> open_table_output(const TableTarget& target, ExistingOutput existing, unsigned retries);
+
 // Standard output.
 std::unique_ptr<BatchOutput> standard_output();
 

@@ -117,6 +117,21 @@ class Interrupts {
   bool seen_ = false;
 };
 
+using Take = BoundedQueue<BatchOutcome>::Take;
+
+// Waits for one, and takes those that are there already along with it.
+Take take_outcomes(Workshop& workshop, std::size_t count_max, std::vector<BatchOutcome>& into) {
+  milliseconds wait = kLookEvery;
+  while (into.size() < count_max) {
+    std::optional<BatchOutcome> outcome;
+    const Take take = workshop.outcomes().pop_for(wait, outcome);
+    if (take != Take::taken) return take;
+    into.push_back(std::move(*outcome));
+    wait = milliseconds(0);
+  }
+  return Take::taken;
+}
+
 }  // namespace
 
 BatchEnd run_batch_once(const BatchRun& run) {
@@ -126,18 +141,16 @@ BatchEnd run_batch_once(const BatchRun& run) {
     Workshop workshop(run);
     Interrupts interrupts;
     Clock::time_point flushed = started;
-    using Take = BoundedQueue<BatchOutcome>::Take;
     for (Take take = Take::nothing_yet; take != Take::over;) {
-      std::optional<BatchOutcome> outcome;
-      take = workshop.outcomes().pop_for(kLookEvery, outcome);
-      if (outcome) {
-        if (Status written = run.output.write(*outcome); !written.ok()) {
-          workshop.fail(std::move(written).error());
-          workshop.stop(BatchStop::Level::let_go);
-          break;
-        }
-        ++(outcome->ok() ? end.counts.ok : end.counts.failed);
+      std::vector<BatchOutcome> outcomes;
+      take = take_outcomes(workshop, run.output.at_once_max(), outcomes);
+      if (Status written = outcomes.empty() ? Status() : run.output.write(outcomes); !written.ok()) {
+        workshop.fail(std::move(written).error());
+        workshop.stop(BatchStop::Level::let_go);
+        interrupts.look(workshop);
+        break;
       }
+      for (const BatchOutcome& outcome : outcomes) ++(outcome.ok() ? end.counts.ok : end.counts.failed);
       if (Clock::now() - flushed > kFlushEvery) {
         flushed = Clock::now();
         if (Status kept = run.output.flush(); !kept.ok()) workshop.fail(std::move(kept).error());

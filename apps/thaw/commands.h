@@ -55,7 +55,8 @@ struct BatchOptions {
   std::string input;  // a folder, a file of lines or rows, or a database
   std::string table;  // of the database
   std::string query;
-  std::string output;  // a file of JSON lines; empty: standard output
+  std::string output;  // a file of JSON lines, or a database; empty: standard output
+  std::string output_table;
   std::vector<std::string> include;
   std::string id_field;
   unsigned concurrency = 4;

@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 
+#include "adapters/postgres/identifier.h"
 #include "base/iso_time.h"
 
 namespace thaw::adapters {
@@ -41,19 +42,6 @@ struct Clear {
 };
 using Answer = std::unique_ptr<PGresult, Clear>;
 
-std::string quoted(std::string_view name) {
-  std::string text = "\"";
-  for (const char byte : name) text.append(byte == '"' ? 2 : 1, byte);
-  return text + '"';
-}
-
-// schema.name is two names.
-std::string quoted_table(const std::string& table) {
-  const std::size_t dot = table.find('.');
-  if (dot == std::string::npos) return quoted(table);
-  return quoted(std::string_view(table).substr(0, dot)) + "." + quoted(std::string_view(table).substr(dot + 1));
-}
-
 bool is_number(PgType type) {
   switch (type) {
     case PgType::int2:
@@ -86,7 +74,7 @@ class PostgresTable final : public ports::TableReader {
  public:
   Status start(const PostgresSource& source, const ports::TableRequest& request) {
     RETURN_IF_ERROR(connect(source));
-    std::string from = quoted_table(source.table);
+    std::string from = postgres_table_name(source.table);
     if (!source.query.empty()) {
       std::string query = source.query;
       query.erase(query.find_last_not_of(" \t\r\n;") + 1);
@@ -105,7 +93,8 @@ class PostgresTable final : public ports::TableReader {
       columns_.push_back(column.name);
       types_.push_back(column.type);
       const bool array = std::find(kArrays.begin(), kArrays.end(), static_cast<Oid>(column.type)) != kArrays.end();
-      list += (list.empty() ? "" : ", ") + (array ? "to_json(" + quoted(column.name) + ")" : quoted(column.name));
+      list += (list.empty() ? "" : ", ") +
+              (array ? "to_json(" + postgres_identifier(column.name) + ")" : postgres_identifier(column.name));
     }
     ASSIGN_OR_RETURN(const std::string where, condition(all, request));
     const std::string sql = "SELECT " + list + " FROM " + from + where;
@@ -193,14 +182,14 @@ class PostgresTable final : public ports::TableReader {
     std::string kept;
     if (bounds.from_us) {
       const std::string bound = bound_text(column.type, *bounds.from_us, bounds.number_unit_us);
-      if (!bound.empty()) kept = quoted(column.name) + " >= " + bound;
+      if (!bound.empty()) kept = postgres_identifier(column.name) + " >= " + bound;
     }
     if (bounds.until_us) {
       const std::string bound = bound_text(column.type, *bounds.until_us, bounds.number_unit_us);
-      if (!bound.empty()) kept += (kept.empty() ? "" : " AND ") + quoted(column.name) + " < " + bound;
+      if (!bound.empty()) kept += (kept.empty() ? "" : " AND ") + postgres_identifier(column.name) + " < " + bound;
     }
     if (kept.empty()) return kept;
-    return " WHERE " + quoted(column.name) + " IS NULL OR (" + kept + ")";
+    return " WHERE " + postgres_identifier(column.name) + " IS NULL OR (" + kept + ")";
   }
 
   Status take_row(PGresult* answer, ports::TableRow& row) {

@@ -36,6 +36,12 @@ Error error_of(sqlite3* database) {
 
 }  // namespace
 
+std::string sqlite_identifier(std::string_view name) {
+  std::string text = "\"";
+  for (const char byte : name) text.append(byte == '"' ? 2 : 1, byte);
+  return text + '"';
+}
+
 SqliteStatement& SqliteStatement::bind(int at, std::int64_t value) {
   ::sqlite3_bind_int64(statement_.get(), at, value);
   return *this;

@@ -41,6 +41,9 @@ class SqliteStatement {
   std::unique_ptr<sqlite3_stmt, Finalize> statement_;
 };
 
+// A name as SQL takes it.
+std::string sqlite_identifier(std::string_view name);
+
 // Errors, of all: unavailable (disk full, not writable, locked), corrupt, internal; with the file's name.
 class SqliteDatabase {
  public:

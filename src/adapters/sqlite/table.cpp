@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "adapters/sqlite/database.h"
 #include "base/iso_time.h"
 #include "base/regular_file.h"
 
@@ -12,12 +13,6 @@ namespace {
 
 constexpr int kBusyMs = 10000;
 constexpr std::int64_t kDayUs = 86'400'000'000;
-
-std::string quoted(const std::string& name) {
-  std::string text = "\"";
-  for (const char byte : name) text.append(byte == '"' ? 2 : 1, byte);
-  return text + '"';
-}
 
 struct CloseDatabase {
   void operator()(sqlite3* database) const { ::sqlite3_close_v2(database); }
@@ -36,7 +31,7 @@ std::string date_text(std::int64_t time_us, std::int64_t slack_us) {
 
 // WHERE, or nothing when no bound is given. Text that is not a date is kept, so that somebody complains of it.
 std::string condition(const ports::TimeBounds& bounds) {
-  const std::string column = quoted(bounds.column);
+  const std::string column = sqlite_identifier(bounds.column);
   std::string numbers;
   std::string texts;
   if (bounds.from_us) {
@@ -69,7 +64,7 @@ class SqliteTable final : public ports::TableReader {
     if (code != SQLITE_OK) return error();
     ::sqlite3_busy_timeout(opened, kBusyMs);
     ::sqlite3_limit(opened, SQLITE_LIMIT_LENGTH, static_cast<int>(ports::kTableCellBytesMax));
-    std::string from = quoted(source.table);
+    std::string from = sqlite_identifier(source.table);
     if (!source.query.empty()) {
       ASSIGN_OR_RETURN(const std::string query, checked(source.query));
       from = "(" + query + ")";
@@ -80,7 +75,7 @@ class SqliteTable final : public ports::TableReader {
     if (request.bounds) RETURN_IF_ERROR(check_column(names, request.bounds->column));
     columns_ = request.columns.empty() ? names : request.columns;
     std::string list;
-    for (const std::string& name : columns_) list += (list.empty() ? "" : ", ") + quoted(name);
+    for (const std::string& name : columns_) list += (list.empty() ? "" : ", ") + sqlite_identifier(name);
     const std::string where = request.bounds ? condition(*request.bounds) : "";
     ASSIGN_OR_RETURN(statement_, prepare("SELECT " + list + " FROM " + from + where, nullptr));
     return {};
