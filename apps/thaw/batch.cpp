@@ -2,14 +2,14 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 #include <cstdio>
+#include <ctime>
 
 #include "api.h"
-#include "batch_output.h"
-#include "batch_run.h"
+#include "batch_job.h"
 #include "batch_sources.h"
+#include "batch_timetable.h"
 #include "commands.h"
 #include "interrupt.h"
 #include "invoke_target.h"
@@ -90,8 +90,10 @@ Result<OpenedOutput> output_of(const BatchOptions& options) {
   const ExistingOutput existing = options.resume    ? ExistingOutput::resume
                                   : options.restart ? ExistingOutput::restart
                                                     : ExistingOutput::refuse;
+  const ExistingOutput existing_table =
+      existing == ExistingOutput::refuse && !options.schedule.empty() ? ExistingOutput::overwrite : existing;
   if (is_database(options.output))
-    return open_table_output(table_target(options.output, options.output_table), existing, options.retries);
+    return open_table_output(table_target(options.output, options.output_table), existing_table, options.retries);
   if (!options.output_table.empty())
     return invalid_argument("--output-table is for databases: sqlite:PATH and postgresql://…");
   return open_lines_output(options.output, existing);
@@ -102,6 +104,12 @@ class Progress {
  public:
   Progress(const Session& session, const BatchSource& source, const BatchOptions& options)
       : session_(session), source_(source), options_(options), line_(session.terminal) {}
+
+  // A line of text above it.
+  void note(const std::string& text) {
+    line_.clear();
+    std::fputs(text.c_str(), stderr);
+  }
 
   void show(const BatchCounts& counts) {
     const Clock::time_point now = Clock::now();
@@ -154,6 +162,29 @@ class Progress {
   double share_before_ = 0;
 };
 
+// What the caller does about what is missing.
+std::string advice_of(const BatchOptions& options) {
+  return options.output.empty() ? "with --output FILE a batch can be resumed"
+                                : "the same command with --resume goes on, and tries again what failed";
+}
+
+int tell_end(const Session& session, const BatchOptions& options, const BatchEnd& end) {
+  const bool all_well = !end.error && end.signal == 0 && end.counts.failed == 0;
+  if (session.json()) {
+    // Standard output is the outcomes' where no file is.
+    std::fprintf(options.output.empty() ? stderr : stdout, "%s\n", json::serialize(summary_json(end)).c_str());
+  } else {
+    std::fprintf(stderr, "%s %s\n", session.terminal.err(all_well ? Color::green : Color::red, word_of(end)).c_str(),
+                 summary_of(end).c_str());
+  }
+  if (end.error) (void)report(session, *end.error);
+  if (!all_well && !session.json()) std::fprintf(stderr, "%s\n", advice_of(options).c_str());
+  if (end.signal != 0) return kExitInterrupted;
+  return all_well ? kExitOk : kExitError;
+}
+
+}  // namespace
+
 std::string summary_of(const BatchEnd& end) {
   const std::uint64_t tried = end.counts.ok + end.counts.failed;
   std::string text = counted(tried, "input") + " in " +
@@ -168,54 +199,49 @@ json::object summary_json(const BatchEnd& end) {
           {"Failed", end.counts.failed},
           {"FinishedBefore", end.counts.skipped},
           {"DurationMs", end.took.count()},
-          {"Interrupted", end.interrupted}};
+          {"Interrupted", end.signal != 0}};
 }
 
-// What the caller does about what is missing.
-std::string advice_of(const BatchOptions& options) {
-  return options.output.empty() ? "with --output FILE a batch can be resumed"
-                                : "the same command with --resume goes on, and tries again what failed";
+const char* word_of(const BatchEnd& end) { return end.signal != 0 ? "interrupted" : end.error ? "stopped" : "done"; }
+
+Result<BatchJob> prepare_batch(Session& session, const BatchOptions& options) {
+  BatchJob job;
+  ASSIGN_OR_RETURN(job.target, target_of(session, options));
+  ASSIGN_OR_RETURN(job.source, source_of(session, options));
+  ASSIGN_OR_RETURN(job.opened, output_of(options));
+  return job;
 }
 
-int tell_end(const Session& session, const BatchOptions& options, const BatchEnd& end) {
-  const bool all_well = !end.error && !end.interrupted && end.counts.failed == 0;
-  if (session.json()) {
-    // Standard output is the outcomes' where no file is.
-    std::fprintf(options.output.empty() ? stderr : stdout, "%s\n", json::serialize(summary_json(end)).c_str());
-  } else {
-    const char* word = end.interrupted ? "interrupted" : end.error ? "stopped" : "done";
-    std::fprintf(stderr, "%s %s\n", session.terminal.err(all_well ? Color::green : Color::red, word).c_str(),
-                 summary_of(end).c_str());
-  }
-  if (end.error) (void)report(session, *end.error);
-  if (!all_well && !session.json()) std::fprintf(stderr, "%s\n", advice_of(options).c_str());
-  if (end.interrupted) return kExitInterrupted;
-  return all_well ? kExitOk : kExitError;
+BatchEnd run_job(Session& session, const BatchOptions& options, const BatchJob& job,
+                 const std::function<std::string()>& tick) {
+  Progress progress(session, *job.source, options);
+  return run_batch_once({.source = *job.source,
+                         .output = *job.opened.output,
+                         .finished = job.opened.finished,
+                         .endpoint = session.client.endpoint(),
+                         .target = job.target,
+                         .concurrency = options.concurrency,
+                         .limit = options.limit,
+                         .on_progress = [&](const BatchCounts& counts) {
+                           if (const std::string text = tick(); !text.empty()) progress.note(text);
+                           progress.show(counts);
+                         }});
 }
-
-}  // namespace
 
 int run_batch(Session& session, const BatchOptions& options) {
-  const Result<BatchTarget> target = target_of(session, options);
-  if (!target.ok()) return report(session, target.error());
-  const auto source = source_of(session, options);
-  if (!source.ok()) return report(session, source.error());
-  const Result<OpenedOutput> opened = output_of(options);
-  if (!opened.ok()) return report(session, opened.error());
+  if (!options.schedule.empty()) return run_scheduled_batch(session, options);
+  if (options.resume && options.output.find("{time}") != std::string::npos)
+    return report(session, invalid_argument("--resume: name the file itself; {time} in --output is another one now"));
+  BatchOptions now = options;
+  now.output = with_time(options.output, std::time(nullptr));
+  const Result<BatchJob> job = prepare_batch(session, now);
+  if (!job.ok()) return report(session, job.error());
   BatchEnd end;
   {
     const InterruptGuard guard;
-    Progress progress(session, **source, options);
-    end = run_batch_once({.source = **source,
-                          .output = *opened->output,
-                          .finished = opened->finished,
-                          .endpoint = session.client.endpoint(),
-                          .target = *target,
-                          .concurrency = options.concurrency,
-                          .limit = options.limit,
-                          .on_progress = [&](const BatchCounts& counts) { progress.show(counts); }});
+    end = run_job(session, now, *job, [] { return std::string(); });
   }
-  return tell_end(session, options, end);
+  return tell_end(session, now, end);
 }
 
 }  // namespace thaw::cli

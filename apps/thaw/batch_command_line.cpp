@@ -8,12 +8,11 @@ constexpr const char* kFooter =
     "  thaw batch classify --input photos/ --include '*.jpg' --output labels.jsonl\n"
     "  thaw batch classify --input photos/ --include '*.jpg' --output labels.jsonl --resume\n"
     "  thaw batch question --input questions.jsonl --id-field id --path /answer --concurrency 16 > answers.jsonl\n"
-    "  thaw batch score --input postgresql://me@db/shop --query 'SELECT id, age, income FROM customers' --output "
-    "s.jsonl\n"
-    "Each input becomes one line of the output, in the order in which they end: {\"id\", \"status\", \"duration_ms\",\n"
-    "\"output\"}, and \"error\" where it failed. Ctrl-C lets what is under way end; --resume goes on from there, and "
-    "tries\n"
-    "again what failed. Exit status 1: some inputs failed, or not all were tried.";
+    "  thaw batch score --input postgresql://me@db/shop --query 'SELECT id, age, income FROM customers' \\\n"
+    "    --output postgresql://me@db/shop --output-table scores --schedule 'rate(1 day)'\n"
+    "Each input becomes a line or a row of the output as it ends: id, status, duration_ms, output, and error where it\n"
+    "failed. Ctrl-C lets what is under way end; --resume goes on from there, and tries again what failed. {time} in\n"
+    "--output is the time of the run. Exit status 1: some inputs failed, or not all were tried.";
 
 }  // namespace
 
@@ -62,6 +61,10 @@ void add_batch(CLI::App& app, BatchOptions& options) {
   command->add_option("--timeout", options.timeout_s, "Bound of one try in seconds, 1 to 86400 [900]")
       ->option_text("S")
       ->check(CLI::Range(1U, 86400U));
+  command
+      ->add_option("--schedule", options.schedule,
+                   "Stay, and run at these times: 'rate(1 hour)', 'cron(0 8 * * ? *)' in UTC")
+      ->option_text("EXPRESSION");
 }
 
 }  // namespace thaw::cli

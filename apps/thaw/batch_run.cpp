@@ -106,15 +106,16 @@ class Workshop {
 class Interrupts {
  public:
   void look(Workshop& workshop) {
-    if (InterruptGuard::signal_seen() == 0) return;
+    const int signal = InterruptGuard::signal_seen();
+    if (signal == 0) return;
     InterruptGuard::clear();
-    workshop.stop(seen_ ? BatchStop::Level::let_go : BatchStop::Level::begin_no_more);
-    seen_ = true;
+    workshop.stop(signal_ == 0 ? BatchStop::Level::begin_no_more : BatchStop::Level::let_go);
+    signal_ = signal;
   }
-  bool seen() const { return seen_; }
+  int signal() const { return signal_; }
 
  private:
-  bool seen_ = false;
+  int signal_ = 0;
 };
 
 using Take = BoundedQueue<BatchOutcome>::Take;
@@ -161,7 +162,7 @@ BatchEnd run_batch_once(const BatchRun& run) {
     }
     if (Status kept = run.output.flush(); !kept.ok()) workshop.fail(std::move(kept).error());
     end.counts.skipped = workshop.skipped();
-    end.interrupted = interrupts.seen();
+    end.signal = interrupts.signal();
     end.error = workshop.error();
   }
   end.took = std::chrono::duration_cast<milliseconds>(Clock::now() - started);

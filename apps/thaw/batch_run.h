@@ -38,7 +38,7 @@ struct BatchRun {
 struct BatchEnd {
   BatchCounts counts;
   std::chrono::milliseconds took{0};
-  bool interrupted = false;
+  int signal = 0;              // the one that ended it early
   std::optional<Error> error;  // why it ended early
 };
 

@@ -68,6 +68,7 @@ struct BatchOptions {
   std::string content_type;
   bool resume = false;
   bool restart = false;
+  std::string schedule;  // when; empty: once, now
 };
 int run_batch(Session& session, const BatchOptions& options);
 

@@ -479,6 +479,133 @@ def test_kill_9_and_a_database_that_goes_away_lose_nothing_that_is_in_the_table(
         assert refused.returncode == 1 and "postgresql://127.0.0.1" in refused.stderr
 
 
+class Clock:
+    """The clock of day as one process sees it: it goes on, and can be set forward."""
+
+    LIBRARIES = ["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"]
+
+    def __init__(self, folder):
+        self.library = next((path for path in self.LIBRARIES if os.path.exists(path)), None)
+        if self.library is None:
+            pytest.skip("faketime is not installed")
+        self.file = folder / "clock"
+        self.ahead_s = 0
+        self.forward(0)
+
+    def forward(self, seconds):
+        self.ahead_s += seconds
+        # Replaced whole: it is read again at each look at the clock.
+        beside = self.file.with_suffix(".new")
+        beside.write_text(f"+{self.ahead_s}\n")
+        beside.rename(self.file)
+
+    def environment(self):
+        return {"LD_PRELOAD": self.library, "FAKETIME_TIMESTAMP_FILE": str(self.file), "FAKETIME_NO_CACHE": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+class Scheduled:
+    """thaw batch --schedule with a clock of its own."""
+
+    def __init__(self, daemon, clock, log, *words):
+        self.clock, self.log = clock, log
+        with open(log, "wb") as err:
+            self.process = subprocess.Popen([str(harness.THAW), *map(str, words)],
+                                            env={**daemon.environment(), **clock.environment()}, stderr=err)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def until(self, word, count):
+        return harness.wait_for(lambda: len(self.lines(word)) >= count and self.lines(word), f"{count} times {word!r} in {self.log.read_text()!r}")
+
+    def lines(self, word):
+        return [line for line in self.log.read_text().splitlines() if f" {word}" in line]
+
+    def end(self, number):
+        self.process.send_signal(number)
+        return self.process.wait(harness.HANG_S)
+
+
+def test_a_schedule_makes_a_file_for_each_run(daemon, web, tmp_path):
+    input = write_lines(tmp_path / "in.jsonl", [{"n": 1}, {"n": 2, "do": "fail"}])
+    output = tmp_path / "out-{time}.jsonl"
+    words = ["batch", web.name, "--input", input, "--schedule", "rate(1 minute)", "--output", output]
+    with Scheduled(daemon, Clock(tmp_path), tmp_path / "log", *words) as batch:
+        batch.until("waiting: the first run is at", 1)
+        assert not list(tmp_path.glob("out-*"))
+        batch.clock.forward(60)
+        line = batch.until("done", 1)[0]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ done: 2 inputs in \d+ s: 1 ok, 1 failed", line)
+        batch.clock.forward(60)
+        batch.until("done", 2)
+        input.unlink()
+        batch.clock.forward(60)
+        assert "no such folder or file" in batch.until("failed:", 1)[0]
+        # A machine that slept does not make up for what it missed.
+        write_lines(input, [{"n": 3}])
+        batch.clock.forward(600)
+        batch.until("done", 3)
+        batch.clock.forward(60)
+        batch.until("done", 4)
+        files = sorted(tmp_path.glob("out-*"))
+        assert [len(lines_of(file)) for file in files] == [2, 2, 1, 1]
+        assert all(re.fullmatch(r"out-\d{8}T\d{6}Z.jsonl", file.name) for file in files)
+        assert batch.end(signal.SIGTERM) == 0
+
+
+def test_a_run_that_still_goes_on_makes_the_next_one_skipped(daemon, tmp_path):
+    function = daemon.deploy(BATCH, "batch-slow")
+    input = write_lines(tmp_path / "in.jsonl", [{"n": 1, "sleep_ms": 2000}])
+    words = ["batch", function.name, "--input", input, "--schedule", "rate(1 minute)", "--output", f"sqlite:{tmp_path}/o.db"]
+    with Scheduled(daemon, Clock(tmp_path), tmp_path / "log", *words) as batch:
+        batch.until("waiting", 1)
+        batch.clock.forward(60)
+        function.wait_log("GOT 1")
+        batch.clock.forward(60)
+        assert "still goes on" in batch.until("skipped", 1)[0]
+        batch.until("done", 1)
+        batch.clock.forward(60)
+        harness.wait_for(lambda: len(got(function)) == 2, "the third time")
+        # What is under way may end.
+        assert batch.end(signal.SIGINT) == 130
+        assert len(batch.lines("interrupted")) == 1
+    assert len(rows_of(tmp_path / "o.db")) == 1
+
+
+def test_a_schedule_with_resume_does_what_is_new(daemon, tmp_path):
+    function = daemon.deploy(BATCH, "batch-new")
+    input = write_lines(tmp_path / "in.jsonl", [{"n": 1}, {"n": 2, "do": "fail"}])
+    words = ["batch", function.name, "--input", input, "--schedule", "rate(1 minute)", "--resume", "--output", f"sqlite:{tmp_path}/o.db"]
+    with Scheduled(daemon, Clock(tmp_path), tmp_path / "log", *words) as batch:
+        batch.until("waiting", 1)
+        batch.clock.forward(60)
+        assert "1 ok, 1 failed" in batch.until("done", 1)[0]
+        write_lines(input, [{"n": 1}, {"n": 2}, {"n": 3}])
+        batch.clock.forward(60)
+        assert "2 ok, 0 failed; 1 were finished before" in batch.until("done", 2)[1]
+        assert batch.end(signal.SIGTERM) == 0
+    assert sorted(got(function)) == ["1", "2", "2", "3"]
+    assert all(row[2] is None for row in rows_of(tmp_path / "o.db").values())
+
+
+def test_a_schedule_is_checked_before_it_waits(daemon, web, tmp_path):
+    words = ["batch", web.name, "--input", tmp_path, "--schedule"]
+    for extra, expected in (
+        (["rate(5 minute)", "--output", "a-{time}.jsonl"], "--schedule:"),
+        (["rate(5 minutes)"], "--schedule needs --output with {time}"),
+        (["rate(5 minutes)", "--output", "a.jsonl"], "--schedule needs --output with {time}"),
+        (["rate(5 minutes)", "--output", "a-{time}.jsonl", "--resume"], "a file of its own"),
+    ):
+        done = daemon.run(*words, *extra, cwd=tmp_path)
+        assert done.returncode == 1 and expected in done.stderr
+
+
 def test_wrong_words_are_told(daemon, web, tmp_path):
     for words, expected in (
         (["batch", "batch-wab", "--input", tmp_path], "did you mean batch-web?"),
