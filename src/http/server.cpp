@@ -45,7 +45,16 @@ Connection::Connection(Server& server, Loop& loop, Socket socket, Peer peer)
   loop_.watch(*this);
 }
 
+void Connection::count_begun() {
+  if (server_.count_ != nullptr && !std::exchange(counted_, true)) ++server_.count_->begun;
+}
+
+void Connection::count_ended() {
+  if (std::exchange(counted_, false)) ++server_.count_->ended;
+}
+
 Connection::~Connection() {
+  count_ended();
   loop_.unwatch(*this);
   --server_.connections_;
 }
@@ -97,6 +106,7 @@ Task<Status> Connection::fill() {
 Task<bool> Connection::read_request() {
   for (;;) {
     const bool was_started = reader_.started();
+    if (was_started) count_begun();
     const Progress progress = reader_.read_head();
     if (progress == Progress::ready) co_return true;
     if (progress == Progress::failed) {
@@ -160,6 +170,7 @@ Task<> Connection::run() {
     if (!exchange.keep_alive()) break;
     reader_.next_message();
     extend(server_.limits_.keep_alive_wait_max);
+    count_ended();
   }
   close();
 }

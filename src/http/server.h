@@ -139,6 +139,12 @@ class Exchange {
 
 using Handler = std::function<Task<>(Exchange&)>;
 
+// Requests of a server: each counts as begun from its first byte on, and as ended when its exchange is over.
+struct RequestCount {
+  std::atomic<std::uint64_t> begun{0};
+  std::atomic<std::uint64_t> ended{0};
+};
+
 // Ownership: loops outlive the server; the server outlives its connections, which cut_off() ends.
 // Threads: all from the thread that made it, while the loops run or before.
 class Server {
@@ -150,6 +156,8 @@ class Server {
   Result<std::uint16_t> listen_tcp(const std::string& address, std::uint16_t port);
   // Replaces a socket file that nobody listens on. Errors: conflict when somebody does.
   Status listen_unix(const std::string& path, unsigned mode);
+  // Before listening: what is to be counted, which outlives the server.
+  void count_requests(RequestCount& count) { count_ = &count; }
   // Listens on a bound socket. Returns its port.
   Result<std::uint16_t> listen_on(UniqueFd socket);
 
@@ -168,6 +176,7 @@ class Server {
   Loops& loops_;
   const ServerLimits limits_;
   const Handler handler_;
+  RequestCount* count_ = nullptr;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::atomic<std::size_t> listeners_open_{0};
   std::atomic<std::size_t> connections_{0};
@@ -207,6 +216,8 @@ class Connection : public Watched, public std::enable_shared_from_this<Connectio
   // Between two writes the client may be waiting for a function that thinks: no bound of the server's holds then.
   void end_write() { write_deadline_ = TimePoint::max(); }
   void check_client(TimePoint now);
+  void count_begun();
+  void count_ended();
 
   Server& server_;
   Loop& loop_;
@@ -220,6 +231,7 @@ class Connection : public Watched, public std::enable_shared_from_this<Connectio
   bool idle_ = true;
   bool reading_ = false;
   bool timed_out_ = false;
+  bool counted_ = false;  // as begun
 };
 
 }  // namespace thaw::http

@@ -24,6 +24,7 @@ constexpr std::chrono::milliseconds kEndLookEvery{2};
 constexpr std::chrono::milliseconds kCloseLookEvery{1};
 constexpr std::chrono::milliseconds kQuiet{20};
 constexpr std::chrono::seconds kQuietWaitMax{2};
+constexpr std::chrono::seconds kCallsWaitMax{10};
 // As Lambda bounds it ("Runtime hooks for Lambda SnapStart", AWS Lambda Developer Guide).
 constexpr std::chrono::seconds kAfterRestoreMax{10};
 
@@ -77,6 +78,25 @@ http::Task<std::uint64_t> until_quiet(const invoke::RuntimeApi& runtime, http::L
     const std::uint64_t calls = runtime.calls_seen();
     co_await pause(loop, kQuiet);
     if (runtime.calls_seen() == calls || Clock::now() >= until) co_return calls;
+  }
+}
+
+// A call that is under way at a freeze would be lost in the image. How many there have been when none is and no other
+// comes.
+http::Task<Result<std::uint64_t>> until_calls_over(const CallServer& calls, http::Loop& loop) {
+  const TimePoint until = Clock::now() + kCallsWaitMax;
+  for (;;) {
+    const std::uint64_t begun = calls.requests().begun;
+    co_await pause(loop, kQuiet);
+    const std::uint64_t ended = calls.requests().ended;
+    const std::uint64_t since = calls.requests().begun;
+    if (since == ended && since == begun) co_return begun;
+    if (Clock::now() >= until) {
+      co_return Error{ErrorKind::unavailable,
+                      since == ended ? "the function calls THAW_URL again and again: let it stop before the snapshot"
+                                     : "the function waits for " + std::to_string(since - ended) +
+                                           " of its calls to THAW_URL: let them end before the snapshot"};
+    }
   }
 }
 
@@ -199,23 +219,35 @@ http::Task<Result<sandbox::Frozen>> FunctionPool::write_image(std::shared_ptr<En
   spec.image = std::move(file);
   spec.strict_connections = config().strict_connections;
   std::shared_ptr<invoke::RuntimeApi> runtime;
+  std::shared_ptr<CallServer> calls;
   {
     const std::lock_guard lock(mutex_);
     runtime = environment->runtime;
+    calls = environment->calls;
   }
   if (runtime != nullptr && runtime->extensions().any())
     co_return Error{ErrorKind::unsupported, "a function with extensions has no snapshot"};
-  std::uint64_t calls = 0;
+  std::uint64_t asked = 0;
   if (runtime != nullptr) {
-    calls = co_await until_quiet(*runtime, loop);
+    asked = co_await until_quiet(*runtime, loop);
     spec.runtime_api_port = invoke::kRuntimeApiPort;
     for (invoke::WaitingCall& call : runtime->waiting_calls())
       spec.pending.push_back({call.port, std::move(call.request)});
   }
+  std::uint64_t called = 0;
+  if (calls != nullptr) {
+    const auto over = co_await until_calls_over(*calls, loop);
+    if (!over.ok()) co_return over.error();
+    called = *over;
+    spec.calls_port = model::kCallsPort;
+  }
   auto frozen = co_await http::awaited<Result<sandbox::Frozen>>(
       loop, [&](auto done) { pool_.host_.freeze(std::move(spec), std::move(done)); });
-  if (frozen.ok() && runtime != nullptr && runtime->calls_seen() != calls)
+  if (frozen.ok() && runtime != nullptr && runtime->calls_seen() != asked)
     co_return Error{ErrorKind::unavailable, "the runtime called the Runtime API while its snapshot was taken"};
+  if (frozen.ok() && calls != nullptr && calls->requests().begun != called)
+    co_return Error{ErrorKind::unavailable, "the function called THAW_URL while its snapshot was taken",
+                    kCalledMeanwhile};
   co_return frozen;
 }
 

@@ -75,6 +75,7 @@ Result<std::shared_ptr<CallServer>> CallServer::open(http::Loops& loops, boost::
       new CallServer(loops, setup, std::move(options), running), [&reaper](CallServer* last) {
         boost::asio::post(reaper, [owned = std::unique_ptr<CallServer>(last)]() mutable { owned.reset(); });
       });
+  server->server_.count_requests(server->requests_);
   ASSIGN_OR_RETURN(std::ignore, server->server_.listen_on(std::move(listener)));
   return server;
 }

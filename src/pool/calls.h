@@ -60,6 +60,8 @@ class CallServer : public std::enable_shared_from_this<CallServer> {
   ~CallServer();
 
   CallDepths& depths() { return depths_; }
+  // Of the function's requests, so far.
+  const http::RequestCount& requests() const { return requests_; }
   // The environment is over: its ends of the connections are gone, and what they wait for is cancelled as if a client
   // had gone away. Nothing is waited for.
   void end() { server_.stop_accepting(); }
@@ -74,6 +76,7 @@ class CallServer : public std::enable_shared_from_this<CallServer> {
   const Caller caller_;
   std::atomic<std::size_t>& running_;
   CallDepths depths_;
+  http::RequestCount requests_;
   http::Server server_;  // last: its connections use all of the above
 };
 

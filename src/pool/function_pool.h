@@ -79,6 +79,8 @@ class FunctionPool : public std::enable_shared_from_this<FunctionPool> {
   http::Task<Status> after_restore(std::shared_ptr<Environment> environment, http::Loop& loop);
   // For the other side to close a connection that a freeze must not find open.
   static constexpr std::chrono::milliseconds kCloseWaitMax{500};
+  // Errors: with the code kCalledMeanwhile the next try, with another file, may do.
+  static constexpr char kCalledMeanwhile[] = "Snapshot.CalledMeanwhile";
   http::Task<Result<sandbox::Frozen>> write_image(std::shared_ptr<Environment> environment, http::Loop& loop,
                                                   UniqueFd file);
   const std::shared_ptr<observe::FunctionLog>& log() const { return log_; }

@@ -24,6 +24,8 @@ namespace {
 // The pager hands what it has learned in soon after the clone has ended.
 constexpr auto kLessonLookEvery = 10ms;
 constexpr auto kLessonWaitMax = 2000ms;
+// Of one environment that makes calls by itself, in between which the freeze has to come.
+constexpr int kFreezeTries = 3;
 
 // One for each slot, so that every one has the system prompt in its part of the KV cache.
 std::vector<model::WarmUpRequest> llama_warm_up(const model::FunctionConfig& config) {
@@ -101,14 +103,17 @@ http::Task<std::optional<MakingFailure>> Making::initialise(const std::shared_pt
 http::Task<std::optional<MakingFailure>> Making::freeze(const std::shared_ptr<Environment>& environment,
                                                         MakingOutcome& outcome) {
   at_step_("freeze");
-  auto file = folder_.create();
-  auto copy = file.ok() ? sys::duplicate(*file) : Result<UniqueFd>(file.error());
-  if (!copy.ok()) co_return MakingFailure{MakingStage::freeze, copy.error()};
-  const auto frozen = co_await workshop_->write_image(environment, loop_, std::move(*copy));
-  if (!frozen.ok()) co_return MakingFailure{MakingStage::freeze, frozen.error()};
-  outcome.frozen = *frozen;
-  outcome.image = std::move(*file);
-  co_return std::nullopt;
+  for (int tries_left = kFreezeTries - 1;; --tries_left) {
+    auto file = folder_.create();
+    auto copy = file.ok() ? sys::duplicate(*file) : Result<UniqueFd>(file.error());
+    if (!copy.ok()) co_return MakingFailure{MakingStage::freeze, copy.error()};
+    const auto frozen = co_await workshop_->write_image(environment, loop_, std::move(*copy));
+    if (!frozen.ok() && frozen.error().code == FunctionPool::kCalledMeanwhile && tries_left > 0) continue;
+    if (!frozen.ok()) co_return MakingFailure{MakingStage::freeze, frozen.error()};
+    outcome.frozen = *frozen;
+    outcome.image = std::move(*file);
+    co_return std::nullopt;
+  }
 }
 
 http::Task<Status> Making::try_image(MakingOutcome& outcome) {

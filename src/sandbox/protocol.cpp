@@ -116,10 +116,11 @@ Result<FreezeSpec> decode_freeze(std::span<const std::byte> bytes) {
   if (body.strict_connections > 1) return wrong("strict_connections");
   if (body.runtime_api_port > UINT16_MAX) return wrong("runtime_api_port");
   if (body.pending > kPendingCallsMax) return wrong("pending");
-  if (body.reserved != 0) return wrong("reserved");
+  if (body.calls_port > UINT16_MAX) return wrong("calls_port");
   FreezeSpec spec;
   spec.strict_connections = body.strict_connections == 1;
   spec.runtime_api_port = static_cast<std::uint16_t>(body.runtime_api_port);
+  spec.calls_port = static_cast<std::uint16_t>(body.calls_port);
   for (std::uint32_t i = 0; i < body.pending; ++i) {
     PendingHead head;
     if (!take(bytes, head) || head.bytes > kPendingCallBytesMax || head.bytes > bytes.size())
@@ -236,7 +237,8 @@ Result<std::string> encode_freeze(std::uint64_t serial, const FreezeSpec& spec) 
   std::string bytes = encode(MessageType::freeze, serial, spec.id,
                              FreezeBody{.strict_connections = spec.strict_connections ? 1U : 0U,
                                         .runtime_api_port = spec.runtime_api_port,
-                                        .pending = static_cast<std::uint32_t>(spec.pending.size())});
+                                        .pending = static_cast<std::uint32_t>(spec.pending.size()),
+                                        .calls_port = spec.calls_port});
   for (const PendingCall& call : spec.pending) {
     if (call.request.size() > kPendingCallBytesMax) {
       return Error{ErrorKind::too_large, "a call to the Runtime API that waits at the freeze has " +

@@ -98,7 +98,7 @@ struct FreezeBody {
   std::uint32_t strict_connections = 0;
   std::uint32_t runtime_api_port = 0;
   std::uint32_t pending = 0;  // how many calls
-  std::uint32_t reserved = 0;
+  std::uint32_t calls_port = 0;
 };
 static_assert(sizeof(FreezeBody) == 16 && std::is_trivially_copyable_v<FreezeBody>);
 

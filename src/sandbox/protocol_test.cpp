@@ -49,6 +49,7 @@ TEST(Protocol, AFreezeCarriesTheCallsThatWait) {
   spec.id = 7;
   spec.strict_connections = true;
   spec.runtime_api_port = 9001;
+  spec.calls_port = 9002;
   spec.pending = {{40001, "GET /a HTTP/1.1\r\n\r\n"}, {40002, ""}};
   const std::string bytes = *encode_freeze(3, spec);
   const auto request = decode(bytes, 1);
@@ -56,6 +57,7 @@ TEST(Protocol, AFreezeCarriesTheCallsThatWait) {
   EXPECT_EQ(request->freeze.id, 7u);
   EXPECT_TRUE(request->freeze.strict_connections);
   EXPECT_EQ(request->freeze.runtime_api_port, 9001);
+  EXPECT_EQ(request->freeze.calls_port, 9002);
   ASSERT_EQ(request->freeze.pending.size(), 2u);
   EXPECT_EQ(request->freeze.pending[0].port, 40001);
   EXPECT_EQ(request->freeze.pending[0].request, spec.pending[0].request);

@@ -71,6 +71,8 @@ struct FreezeSpec {
   bool strict_connections = false;
   // EnvironmentSpec::runtime_api_port: connections to it are opened anew in clones, those without a pending call, too.
   std::uint16_t runtime_api_port = 0;
+  // EnvironmentSpec::calls_port: the same, and no call waits on them.
+  std::uint16_t calls_port = 0;
   std::vector<PendingCall> pending;
 };
 

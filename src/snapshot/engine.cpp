@@ -29,7 +29,8 @@ Result<sandbox::Frozen> Engine::freeze(const sandbox::ImageFreeze& freeze) {
                         .private_folders = private_folders(),
                         .environment_filters = 1,
                         .host_port = freeze.spec.runtime_api_port,
-                        .host_calls = {}};
+                        .host_calls = {},
+                        .calls_port = freeze.spec.calls_port};
   for (const sandbox::PendingCall& call : freeze.spec.pending) request.host_calls[call.port] = call.request;
   ASSIGN_OR_RETURN(const FreezeReport report, snapshot::freeze(request, freeze.image));
   return sandbox::Frozen{.file_bytes = report.file_bytes,

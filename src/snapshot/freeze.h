@@ -37,6 +37,8 @@ struct FreezeRequest {
   // which the calls that wait for their answers are made again. By the function's own port: the request. 0: no service.
   std::uint16_t host_port = 0;
   std::map<std::uint16_t, std::string> host_calls;
+  // The same for another service, on which no call waits.
+  std::uint16_t calls_port = 0;
 };
 
 struct FreezeReport {

@@ -194,6 +194,32 @@ Peeked peek(const Open& open, std::span<std::byte> into, int flags) {
   return peeked;
 }
 
+// What waits in the host's end of the connection (/proc/net/tcp, which shows it because that end is in the same network
+// namespace). The process is held: what it has sent is all there is.
+std::uint64_t unread_by_host(pid_t pid, const Descriptor& descriptor) {
+  const auto table = read_proc(pid, "net/tcp");
+  if (!table.ok()) return 0;
+  char ends[64];
+  std::snprintf(ends, sizeof(ends), " 0100007F:%04X 0100007F:%04X ", unsigned{port_of(descriptor.peer)},
+                unsigned{port_of(descriptor.address)});
+  const std::size_t at = table->find(ends);
+  if (at == std::string::npos) return 0;
+  // Behind the ends: the state, then what waits to be sent and to be read, in hex.
+  const std::size_t colon = table->find(':', at + std::strlen(ends));
+  return colon == std::string::npos ? 0 : number(std::string_view(*table).substr(colon + 1, 8), 16);
+}
+
+// The host reads at once; it gets a moment for it.
+bool host_has_read_all(pid_t pid, const Descriptor& descriptor) {
+  constexpr int kLooks = 20;
+  constexpr timespec kPause{0, 5'000'000};
+  for (int look = 0; look < kLooks; ++look) {
+    if (unread_by_host(pid, descriptor) == 0) return true;
+    ::nanosleep(&kPause, nullptr);
+  }
+  return false;
+}
+
 Error descriptors_wait(const Open& open) {
   return refuse(open, "a unix socket in which descriptors wait (SCM_RIGHTS): receive them before the snapshot");
 }
@@ -260,23 +286,24 @@ Status SocketReader::read_datagrams(const Open& open, bool connected, Descriptor
 }
 
 bool SocketReader::leads_to_host(const Descriptor& descriptor) const {
-  if (request_.host_port == 0 || descriptor.mode != AF_INET || descriptor.peer.size() != sizeof(sockaddr_in))
-    return false;
+  if (descriptor.mode != AF_INET || descriptor.peer.size() != sizeof(sockaddr_in)) return false;
   sockaddr_in peer{};
   std::memcpy(&peer, descriptor.peer.data(), sizeof(peer));
-  return ntohs(peer.sin_port) == request_.host_port && peer.sin_addr.s_addr == htonl(INADDR_LOOPBACK);
+  const std::uint16_t port = ntohs(peer.sin_port);
+  if (port == 0 || peer.sin_addr.s_addr != htonl(INADDR_LOOPBACK)) return false;
+  return port == request_.host_port || port == request_.calls_port;
 }
 
 Status SocketReader::read_host_link(const Open& open, Descriptor& descriptor) const {
   tcp_info about{};
   socklen_t size = sizeof(about);
   if (::getsockopt(open.copy.get(), IPPROTO_TCP, TCP_INFO, &about, &size) != 0) return sys::errno_error("TCP_INFO");
+  const bool to_calls = port_of(descriptor.peer) == request_.calls_port;
+  const std::string which = "descriptor " + std::to_string(open.number) + " is a connection to " +
+                            (to_calls ? "THAW_URL" : "the Runtime API") + " with ";
   int unread = 0;
   if (::ioctl(open.copy.get(), FIONREAD, &unread) != 0) return sys::errno_error("FIONREAD");
-  if (unread > 0) {
-    return Error{ErrorKind::unavailable, "descriptor " + std::to_string(open.number) +
-                                             " is a connection to the Runtime API with an answer that nobody has read"};
-  }
+  if (unread > 0) return Error{ErrorKind::unavailable, which + "an answer that nobody has read"};
   // What has been shut at one end is of no use: it comes back as a connection that has ended.
   if (about.tcpi_state != TCP_ESTABLISHED) {
     descriptor.kind = DescriptorKind::tcp_reset;
@@ -284,7 +311,10 @@ Status SocketReader::read_host_link(const Open& open, Descriptor& descriptor) co
     descriptor.peer.clear();
     return {};
   }
+  if (!host_has_read_all(request_.pid, descriptor))
+    return Error{ErrorKind::unavailable, which + "a request that was just being sent"};
   descriptor.kind = DescriptorKind::host_link;
+  if (to_calls) return {};
   const auto call = request_.host_calls.find(port_of(descriptor.address));
   if (call == request_.host_calls.end()) return {};
   const auto* bytes = reinterpret_cast<const std::byte*>(call->second.data());

@@ -141,7 +141,17 @@ Result<UniqueFd> SocketMaker::make_internet(const Descriptor& descriptor) const 
                                                         static_cast<int>(descriptor.type) | SOCK_CLOEXEC, 0),
                                                context_.first_free));
   RETURN_IF_ERROR(set_options(socket, descriptor));
+  // Connections to different services of the host's may have had the same port at the function's end.
+  const bool shares = descriptor.kind == DescriptorKind::host_link;
+  int reuse = 0;
+  socklen_t reuse_size = sizeof(reuse);
+  if (shares) {
+    const int on = 1;
+    (void)::getsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &reuse, &reuse_size);
+    (void)::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  }
   if (!descriptor.address.empty()) RETURN_IF_ERROR(bind_to(socket, descriptor.address));
+  if (shares) (void)::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse));
   if (descriptor.kind == DescriptorKind::tcp_listener &&
       ::listen(socket.get(), static_cast<int>(descriptor.count)) != 0) {
     return sys::errno_error("listen");

@@ -10,33 +10,52 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 import urllib.parse
 
 URL = os.environ.get("THAW_URL", "")
 kept = None
+asked = 0  # by the connection that is kept
+session = None
+later = []  # what calls in the background have brought
 
 
 def connection():
-    global kept
+    global kept, asked
     if kept is None:
+        asked = 0
         kept = http.client.HTTPConnection(urllib.parse.urlsplit(URL).netloc, timeout=15)
     return kept
 
 
 def ask(method="GET", path="/", body=None, headers=None):
     """Nothing is tried again: a connection that turns out to be dead is an error."""
-    global kept
+    global kept, asked
     link = connection()
+    asked += 1
     try:
         link.request(method, path, body=body, headers=headers or {})
         answer = link.getresponse()
         text = answer.read().decode()
         port = link.sock.getsockname()[1] if link.sock else None
-        return {"status": answer.status, "headers": dict(answer.headers), "body": text, "port": port}
+        return {"status": answer.status, "headers": dict(answer.headers), "body": text, "port": port, "asked": asked}
     except (OSError, http.client.HTTPException) as error:
         kept = None
         return {"error": repr(error)}
+
+
+def ask_by_requests(path):
+    global session
+    import requests  # where a test asks for it
+
+    if session is None:
+        session = requests.Session()
+        session.trust_env = False
+        session.asked = 0
+    session.asked += 1
+    answer = session.get(URL + path, timeout=15)
+    return {"status": answer.status_code, "body": answer.text, "asked": session.asked}
 
 
 def listeners():
@@ -67,6 +86,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = urllib.parse.urlsplit(self.path).path
         if path == "/state":
             return self.say({"url": os.environ.get("THAW_URL"), "listeners": listeners()})
+        if path == "/later":
+            return self.say(later)
         if path == "/headers":
             return self.say(dict(self.headers))
         if path == "/own":  # calls itself for ever
@@ -75,8 +96,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.say({"depth": inner.get("depth", 0) + 1, "end": inner.get("end", inner)})
         if path == "/slow":
             print("slow began", flush=True)
-            for _ in range(100):  # whoever waits for it goes away
-                time.sleep(0.1)
+            time.sleep(float(self.headers.get("X-Seconds", 10)))  # whoever waits for longer goes away
             return self.say("slow")
         if path == "/hold":  # a call that takes long
             print("hold began", flush=True)
@@ -105,6 +125,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.read()
         if self.path == "/ask":
             return self.say(ask(**json.loads(body)))
+        if self.path == "/requests":
+            return self.say(ask_by_requests(**json.loads(body)))
+        if self.path == "/later":
+            threading.Thread(target=lambda: later.append(ask(**json.loads(body)))).start()
+            return self.say("begun")
         if self.path == "/many":  # connections at a time
             links = []
             for _ in range(json.loads(body)):
