@@ -68,6 +68,8 @@ constexpr ConfigKey kKeys[] = {
      "Before an event that its function failed is tried again; twice as long before the second time"},
     {"events_backoff_ms", ValueType::count, "1000", "ms", 1, 300000,
      "Before an event that could not be run is tried again; doubled each time, up to 300 times as long"},
+    {"features_online_store", ValueType::text, "embedded", "", 0, 0,
+     "Where the feature store keeps the latest values: embedded is a file of the data folder"},
     {"models", ValueType::text, "DATA/objects", "", 0, 0,
      "Folders that models at file: addresses may lie in, with ':' between them; the first is what file:NAME means"},
     {"engines", ValueType::text, "found beside the executable", "", 0, 0, "Folder that holds the engine thaw-onnx"},
@@ -77,7 +79,7 @@ constexpr ConfigKey kKeys[] = {
 };
 
 // [aws] region = … is aws_region.
-constexpr std::string_view kTable = "aws";
+constexpr std::string_view kTables[] = {"aws", "features"};
 
 // Variables that are Thaw's but no keys of the daemon.
 constexpr std::string_view kOtherVariables[] = {"THAW_CONFIG", "THAW_URL", "THAW_SOCKET"};
@@ -150,12 +152,12 @@ Status read_file_values(const std::string& path, Values& values) {
     return invalid_argument(line_of(parsed.error().source()) + ": " + std::string(parsed.error().description()));
   for (const auto& [key, node] : parsed.table()) {
     const toml::table* const table = node.as_table();
-    if (table == nullptr || key.str() != kTable) {
+    if (table == nullptr || std::find(std::begin(kTables), std::end(kTables), key.str()) == std::end(kTables)) {
       RETURN_IF_ERROR(read_file_value(line_of(key.source()), std::string(key.str()), node, values));
       continue;
     }
     for (const auto& [inner, value] : *table) {
-      const std::string name = std::string(kTable) + "_" + std::string(inner.str());
+      const std::string name = std::string(key.str()) + "_" + std::string(inner.str());
       RETURN_IF_ERROR(read_file_value(line_of(inner.source()), name, value, values));
     }
   }
@@ -410,6 +412,7 @@ Result<ServeConfig> load_config(const ConfigSources& sources) {
   set_count("events_parallel_max", config.events_parallel_max);
   set_count("events_retry_ms", config.events_retry_ms);
   set_count("events_backoff_ms", config.events_backoff_ms);
+  if (const Given* value = given("features_online_store")) config.features_online_store = value->text;
   if (const Given* value = given("log_level")) {
     const std::vector<std::string> levels = {"debug", "info", "warn", "error"};
     if (std::find(levels.begin(), levels.end(), value->text) == levels.end()) {

@@ -59,6 +59,8 @@ struct ServeConfig {
   std::uint32_t events_parallel_max = 64;
   std::uint32_t events_retry_ms = 60000;
   std::uint32_t events_backoff_ms = 1000;
+  // Where features are kept for reading: "embedded" is a file of the data folder.
+  std::string features_online_store = "embedded";
   // Folders that file: addresses of models are read from, absolute; the first is what relative ones lie below. Empty:
   // DATA/objects.
   std::vector<std::string> models;

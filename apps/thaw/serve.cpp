@@ -21,6 +21,7 @@
 #include "pool/pool.h"
 #include "sandbox/spawner_client.h"
 #include "serve_events.h"
+#include "serve_features.h"
 #include "serve_keys.h"
 #include "serve_models.h"
 #include "serve_privileges.h"
@@ -134,6 +135,8 @@ class Daemon {
       return models_->open_bucket(bucket, version);
     });
     gateway_->use_events(*events_);
+    ASSIGN_OR_RETURN(features_, ServeFeatures::open(config_, data_folder_));
+    gateway_->use_features(features_->api());
     http::ServerLimits limits;
     limits.header_bytes_max = std::size_t{config_.header_max_kb} << 10;
     pool_->use_calls({.handler = [this](http::Exchange& exchange,
@@ -277,6 +280,7 @@ class Daemon {
   sandbox::SpawnerClient spawner_;
   std::optional<pool::Pool> pool_;
   std::optional<events::EventService> events_;
+  std::unique_ptr<ServeFeatures> features_;
   std::optional<gateway::Gateway> gateway_;
   std::optional<http::Server> server_;
 };

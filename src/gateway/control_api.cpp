@@ -9,6 +9,7 @@
 #include "control/function_settings.h"
 #include "gateway/answers.h"
 #include "gateway/control_request.h"
+#include "gateway/features_api.h"
 #include "gateway/function_json.h"
 #include "gateway/function_name.h"
 #include "gateway/function_request.h"
@@ -120,6 +121,8 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     co_return co_await schedules(exchange, path.substr(kSchedules.size()), *query);
   if (SettingsApi::is_path(path)) co_return co_await settings_.handle(exchange, path, *query);
   if (models_ != nullptr && ModelsApi::is_path(path)) co_return co_await models_->handle(exchange, path, *query);
+  if (features_ != nullptr && FeaturesApi::is_control_path(path))
+    co_return co_await features_->control(exchange, path, *query);
   if (path.starts_with(kStreamFunctions) && path.ends_with(kStreamInvocations)) {
     if (method != "POST") co_return no_method();
     path.remove_prefix(kStreamFunctions.size());

@@ -21,6 +21,7 @@
 //   …      /DATE/functions/NAME/url, …                   see settings_api.h
 //   GET    /thaw/v1/schedules?FunctionName=
 //   PUT    /thaw/v1/schedules/NAME/SCHEDULE              {Expression, Qualifier, Input, Enabled}; DELETE
+//   …      /thaw/v1/features…                           see features_api.h
 //   GET    /thaw/v1/status
 //
 // Who may call: anyone on the Unix socket (its file mode decides); over TCP only from loopback, with a Host that names
@@ -50,6 +51,7 @@
 
 namespace thaw::gateway {
 
+class FeaturesApi;
 class ModelsApi;
 
 struct GatewayOptions {
@@ -87,9 +89,11 @@ class ControlApi {
   void use_buckets(OpenBucket open) { code_.use_buckets(std::move(open)); }
   // The same; without it no events are queued.
   void use_events(events::EventService& events) { events_ = &events; }
+  void use_features(FeaturesApi& features) { features_ = &features; }
+  // Whether the caller may do what this API does. Errors: forbidden.
+  http::Task<Status> admit(http::Exchange& exchange);
 
  private:
-  http::Task<Status> admit(http::Exchange& exchange);
   http::Task<Status> dispatch(http::Exchange& exchange, std::string_view target);
   http::Task<Status> dispatch_call(http::Exchange& exchange, std::string_view target, std::uint32_t hops);
   http::Task<> answer_failure(http::Exchange& exchange, Status done);
@@ -163,6 +167,7 @@ class ControlApi {
   const GatewayOptions& options_;
   ModelsApi* models_ = nullptr;
   events::EventService* events_ = nullptr;
+  FeaturesApi* features_ = nullptr;
   std::atomic<std::uint16_t> port_{0};
   boost::asio::thread_pool workers_{2};
   Provisioner provisioner_{catalog_, pool_};

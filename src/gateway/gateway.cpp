@@ -37,6 +37,9 @@ http::Task<> Gateway::answer_own(http::Exchange& exchange, Result<Route> route) 
       co_return co_await answer_openai(exchange, *route);
     case RouteKind::control:
       co_return co_await control_.handle(exchange, route->target);
+    case RouteKind::features:
+      if (features_ == nullptr) break;
+      co_return co_await answer_features(exchange, *route);
     case RouteKind::health:
       co_await exchange.respond({.body = "{\"status\":\"ok\"}\n"});
       co_return;
@@ -67,6 +70,19 @@ http::Task<> Gateway::answer_openai(http::Exchange& exchange, Route route) {
   }
   if (refused && !exchange.responded() && !exchange.client_gone())
     co_await answer_openai_error(exchange, *refused, request_id);
+}
+
+http::Task<> Gateway::answer_features(http::Exchange& exchange, Route route) {
+  const std::string_view path = route.target.substr(0, route.target.find('?'));
+  // Calls of functions are known by their listener.
+  if (is_feature_write(path) && route.hops == 0) {
+    const Status admitted = co_await control_.admit(exchange);
+    if (!admitted.ok()) {
+      co_await answer_error(exchange, admitted.error(), random_uuid());
+      co_return;
+    }
+  }
+  co_await features_->handle(exchange, route.target);
 }
 
 http::Task<> Gateway::redirect(http::Exchange& exchange, const Route& route) {

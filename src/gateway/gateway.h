@@ -6,6 +6,7 @@
 //   openai_api.h      OpenAI's API, whose requests name their function in the body
 //   control_api.h     deploy, list, describe, delete, logs, status
 //   calls.cpp         what functions ask for from inside their environments
+//   features_api.h    the feature store
 //   answers.h         error bodies
 #pragma once
 
@@ -19,6 +20,7 @@
 #include "events/event_invoker.h"
 #include "gateway/control_api.h"
 #include "gateway/event_request.h"
+#include "gateway/features_api.h"
 #include "gateway/openai_api.h"
 #include "gateway/route.h"
 #include "http/server.h"
@@ -43,6 +45,11 @@ class Gateway {
   void use_models(ModelsApi& models) { control_.use_models(models); }
   void use_buckets(OpenBucket open) { control_.use_buckets(std::move(open)); }
   void use_events(events::EventService& events) { control_.use_events(events); }
+  // Before the first request; it outlives this. Without it there are no paths of features.
+  void use_features(FeaturesApi& features) {
+    features_ = &features;
+    control_.use_features(features);
+  }
 
  private:
   http::Task<> redirect(http::Exchange& exchange, const Route& route);
@@ -50,6 +57,7 @@ class Gateway {
   http::Task<> answer_own(http::Exchange& exchange, Result<Route> route);
   http::Task<> refuse_call(http::Exchange& exchange, const Route& route, const Error& error);
   http::Task<> answer_openai(http::Exchange& exchange, Route route);
+  http::Task<> answer_features(http::Exchange& exchange, Route route);
   // body: the request's, where it has been read already; given back as soon as the function has it.
   http::Task<> invoke(http::Exchange& exchange, Route route, HeldBody* body);
   // What the route's name and qualifier mean for this request; nullptr when there is no such function or version.
@@ -64,6 +72,7 @@ class Gateway {
   const GatewayOptions options_;
   ControlApi control_;
   OpenAiApi openai_;
+  FeaturesApi* features_ = nullptr;
 };
 
 }  // namespace thaw::gateway

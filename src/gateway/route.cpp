@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "gateway/features_api.h"
 #include "http/message.h"
 #include "model/function.h"
 
@@ -76,6 +77,7 @@ CallAccess call_access(const Route& route) {
     case RouteKind::function:
     case RouteKind::function_redirect:
     case RouteKind::openai:
+    case RouteKind::features:
     case RouteKind::health:
       return CallAccess::allowed;
     case RouteKind::control:
@@ -115,6 +117,7 @@ Result<Route> route(std::string_view host, std::string_view target) {
   }
   if (is_under(split.path, "/v1/")) return Route{RouteKind::openai, {}, target, {}};
   if (is_dated(split.path) || is_under(split.path, "/thaw/v1/")) return Route{RouteKind::control, {}, target, {}};
+  if (is_feature_path(split.path)) return Route{RouteKind::features, {}, target, {}};
   if (split.path == "/healthz") return Route{RouteKind::health, {}, target, {}};
   if (split.path == "/") return Route{RouteKind::home, {}, target, {}};
   return Route{RouteKind::unknown, {}, target, {}};

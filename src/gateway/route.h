@@ -5,6 +5,7 @@
 //   /fn/NAME/PATH, /fn/NAME:QUALIFIER/PATH
 //   /v1/…                               OpenAI's API: the body's "model" names the function
 //   /20NN-NN-NN/…, /thaw/v1/…           the control API, which is Lambda's with its dates
+//   /get-online-features, /push, …      the feature store, as Feast's server has it (features_api.h)
 //   /healthz, /                         Thaw itself
 #pragma once
 
@@ -15,7 +16,7 @@
 
 namespace thaw::gateway {
 
-enum class RouteKind { function, function_redirect, openai, control, health, home, unknown };
+enum class RouteKind { function, function_redirect, openai, control, features, health, home, unknown };
 
 struct Route {
   RouteKind kind = RouteKind::unknown;
@@ -31,7 +32,7 @@ Result<Route> route(std::string_view host, std::string_view target);
 
 // What a function may ask for at THAW_URL, from inside its environment (docs/calls.md).
 enum class CallAccess {
-  allowed,  // functions, OpenAI's API, whether Thaw is there
+  allowed,  // functions, OpenAI's API, features, whether Thaw is there
   invoke,   // Lambda's Invoke, of all the control API
   refused,  // the rest of it
   unknown,  // nothing is served there

@@ -88,8 +88,8 @@ TEST(CallAccess, FunctionsMayCallFunctionsAndChangeNone) {
   const auto access = [](std::string_view target, std::string_view host = "127.0.0.1:9002") {
     return call_access(routed(host, target));
   };
-  for (const char* target :
-       {"/fn/qa/", "/fn/qa", "/fn/qa:1/a?b", "/fn/qa/thaw/v1/status", "/v1/chat/completions", "/v1/models", "/healthz"})
+  for (const char* target : {"/fn/qa/", "/fn/qa", "/fn/qa:1/a?b", "/fn/qa/thaw/v1/status", "/v1/chat/completions",
+                             "/v1/models", "/healthz", "/get-online-features", "/push"})
     EXPECT_EQ(access(target), CallAccess::allowed) << target;
   EXPECT_EQ(access("/2015-03-31/functions", "qa.localhost"), CallAccess::allowed);
   for (const char* target :
@@ -102,7 +102,7 @@ TEST(CallAccess, FunctionsMayCallFunctionsAndChangeNone) {
         "/2015-03-31/functions/qa/versions/invocations", "/2015-03-31/functions/qa/invocations/",
         "/2015-03-31/functions/qa/invocationsX", "/2015-03-31/layers/qa/invocations",
         "/2016-08-19/functions/qa/invocations", "/2021-11-15/functions/qa/response-streaming-invocations",
-        "/2015-03-31/functions?/invocations", "/thaw/v1/status", "/thaw/v1/functions/qa/logs"})
+        "/2015-03-31/functions?/invocations", "/thaw/v1/status", "/thaw/v1/functions/qa/logs", "/thaw/v1/features"})
     EXPECT_EQ(access(target), CallAccess::refused) << target;
   for (const char* target : {"/", "/v1", "/fn", "/docs", "*"}) EXPECT_EQ(access(target), CallAccess::unknown) << target;
 }
@@ -123,6 +123,14 @@ TEST(LoopbackHost, OnlyNamesOfThisMachine) {
   EXPECT_FALSE(is_loopback_host("127.0.0.1.evil.example"));
   EXPECT_FALSE(is_loopback_host("127.evil.a.b"));
   EXPECT_FALSE(is_loopback_host(""));
+}
+
+TEST(Route, FeastsPathsAreTheFeatureStores) {
+  for (const char* target : {"/get-online-features", "/push", "/write-to-online-store?x=1", "/health"})
+    EXPECT_EQ(route("localhost", target)->kind, RouteKind::features) << target;
+  for (const char* target : {"/get-online-features/", "/pushes", "/healthy"})
+    EXPECT_EQ(route("localhost", target)->kind, RouteKind::unknown) << target;
+  EXPECT_EQ(route("app.localhost", "/push")->kind, RouteKind::function);
 }
 
 }  // namespace

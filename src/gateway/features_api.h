@@ -1,0 +1,74 @@
+// The feature store over HTTP: the API of Feast's feature server, and the control API's part for definitions.
+//
+//   POST   /get-online-features      {"features" or "feature_service", "entities", "full_feature_names"}
+//   POST   /push                     {"push_source_name", "df", "to"}
+//   POST   /write-to-online-store    {"feature_view_name", "df"}
+//   GET    /health
+//
+//   GET    /thaw/v1/features                     all definitions
+//   POST   /thaw/v1/features?force=1             adds and replaces: JSON, or TOML as application/toml
+//   GET    /thaw/v1/features/views/NAME          also services/NAME, push-sources/NAME; DELETE
+#pragma once
+
+#include <atomic>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/json/object.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "features/feature_store.h"
+#include "gateway/control_request.h"
+#include "gateway/openai_api.h"
+#include "http/server.h"
+
+namespace thaw::gateway {
+
+// Of a request's body.
+inline constexpr std::size_t kFeatureReadBytesMax = 8 << 20;
+inline constexpr std::size_t kFeatureWriteBytesMax = 32 << 20;
+
+struct FeaturesApiOptions {
+  // Requests about no more rows of the online store than this are answered on the loop that has them, where a read
+  // costs less than the way to another thread and back; 0: none.
+  std::size_t inline_rows_max = 0;
+  unsigned threads = 8;  // that wait for the online store
+};
+
+// Whether the target is one of Feast's paths.
+bool is_feature_path(std::string_view path);
+// Whether a request to it changes values: such are the control API's callers' alone.
+bool is_feature_write(std::string_view path);
+
+// What a request's body asks for. Errors: invalid_argument names the field.
+Result<features::OnlineRequest> parse_online_request(std::string_view body);
+
+// Ownership: borrows the store. Threads: any loop; what waits for the online store runs on threads of its own.
+class FeaturesApi {
+ public:
+  FeaturesApi(features::FeatureStore& store, FeaturesApiOptions options);
+  // Waits for what is under way.
+  ~FeaturesApi();
+
+  // Feast's paths. The caller was admitted.
+  http::Task<> handle(http::Exchange& exchange, std::string_view target);
+
+  static bool is_control_path(std::string_view path);
+  // path: decoded from nothing yet, without the query.
+  http::Task<Status> control(http::Exchange& exchange, std::string_view path, const Query& query);
+
+ private:
+  http::Task<Status> dispatch(http::Exchange& exchange, std::string_view path);
+  http::Task<Status> get_online(http::Exchange& exchange);
+  http::Task<Status> write(http::Exchange& exchange, bool push);
+  http::Task<Result<HeldBody>> read_body(http::Exchange& exchange, std::size_t bytes_max);
+  http::Task<Status> apply(http::Exchange& exchange, const Query& query);
+  http::Task<Status> control_one(http::Exchange& exchange, const std::string& kind, const std::string& name);
+
+  features::FeatureStore& store_;
+  const FeaturesApiOptions options_;
+  std::atomic<std::uint64_t> held_bytes_{0};
+  boost::asio::thread_pool workers_;
+};
+
+}  // namespace thaw::gateway
