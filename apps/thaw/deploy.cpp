@@ -49,6 +49,9 @@ std::string try_line(const json::object& thaw, const std::string& url) {
            " --data-urlencode 'question=What is the color of my car now?'"
            " --data-urlencode 'context=My car used to be blue but I painted red'";
   }
+  if (text_field(thaw, "Task") == "image-classification") {
+    return "curl --data-binary @photo.jpg " + shell_quote(base + "/");
+  }
   return "curl " + shell_quote(base + "/");
 }
 

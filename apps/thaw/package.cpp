@@ -183,7 +183,9 @@ Status plan_model(const fs::path& weights_path, const fs::path& folder, PackageP
   const auto is_there = [&](const char* file) { return is_regular(folder / file); };
   constexpr std::array kOfText = {"tokenizer.json", "vocab.txt", "vocab.json"};
   constexpr const char* kOfPictures = "preprocessor_config.json";
-  if (std::none_of(kOfText.begin(), kOfText.end(), is_there) && !is_there(kOfPictures)) {
+  const bool has_text = std::any_of(kOfText.begin(), kOfText.end(), is_there);
+  if (!has_text && is_there(kOfPictures)) plan.manifest = model::kBareClassifierManifest;
+  if (!has_text && !is_there(kOfPictures)) {
     return invalid_argument("there is no tokenizer.json, vocab.txt or preprocessor_config.json beside " +
                             weights_path.string() + ": deploy the whole folder that the exporter wrote");
   }

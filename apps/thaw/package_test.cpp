@@ -193,6 +193,15 @@ TEST_F(Package, BareModelTakesTheFilesBesideIt) {
     ASSERT_TRUE(request.ok()) << request.error().message;
     EXPECT_EQ(request->name, "qa");
   }
+  fs::remove(root_ / "model/tokenizer.json");
+  fs::remove(root_ / "model/vocab.txt");
+  const Result<PackagePlan> neither = plan_package((root_ / "model").string());
+  ASSERT_FALSE(neither.ok());
+  EXPECT_THAT(neither.error().message, HasSubstr("no tokenizer.json, vocab.txt or preprocessor_config.json beside"));
+  write("model/preprocessor_config.json", "{}");
+  const Result<PackagePlan> classifier = plan_package((root_ / "model").string());
+  ASSERT_TRUE(classifier.ok()) << classifier.error().message;
+  EXPECT_THAT(classifier->manifest, HasSubstr("image-classification"));
   fs::remove(root_ / "model/config.json");
   const Result<PackagePlan> plan = plan_package((root_ / "model").string());
   ASSERT_FALSE(plan.ok());

@@ -56,7 +56,10 @@ Result<std::string> manifest_text(const PackageStore::Staged& staged) {
     if (const std::string gguf = only_gguf(staged.content); !gguf.empty()) return model::bare_gguf_manifest(gguf);
     if (!has_file(staged.content, "model.onnx") || !has_file(staged.content, "config.json"))
       return no_manifest(staged.content);
-    return std::string(model::kBareModelManifest);
+    const bool has_text = has_file(staged.content, "tokenizer.json") || has_file(staged.content, "vocab.txt") ||
+                          has_file(staged.content, "vocab.json");
+    const bool classifies = !has_text && has_file(staged.content, "preprocessor_config.json");
+    return std::string(classifies ? model::kBareClassifierManifest : model::kBareModelManifest);
   }
   ASSIGN_OR_RETURN(const UniqueFd fd,
                    sys::openat(staged.folder, std::string(model::kManifestFile), O_RDONLY | O_NOFOLLOW));

@@ -19,6 +19,8 @@ inline constexpr std::string_view kEngineOnnx = "thaw-onnx";
 inline constexpr std::string_view kEngineLlama = "llama-server";
 // Stands for the manifest of a model folder that brings none.
 inline constexpr std::string_view kBareModelManifest = "engine = \"thaw-onnx\"\n";
+// The same, with preprocessor_config.json and without a tokenizer.
+inline constexpr std::string_view kBareClassifierManifest = "engine = \"thaw-onnx\"\ntask = \"image-classification\"\n";
 // The same of a GGUF file, by its name in the package or its address.
 std::string bare_gguf_manifest(std::string_view model);
 

@@ -1,9 +1,11 @@
 """The image classifier that ships, deployed as a bare folder and sent photos over HTTP."""
 
 import base64
+import io
 
 import pytest
 
+import browser
 import harness
 
 MODEL = harness.SOURCE / "models" / "animals"
@@ -96,6 +98,34 @@ def test_bad_bodies_are_4xx_and_named(animals, body, content_type, status, words
     assert response.status_code == status, response.text
     assert words in response.json()["message"]
     assert send(animals, photo("goldfish.webp")).status_code == 200
+
+
+def test_the_task_is_known_from_the_files(daemon, animals):
+    configuration = daemon.get("/2015-03-31/functions/animals").json()["Configuration"]
+    assert configuration["Thaw"]["Task"] == "image-classification"
+    shown = daemon.run("deploy", MODEL, "--name", "animals")
+    assert "curl --data-binary @photo.jpg" in shown.stdout, shown.stdout + shown.stderr
+
+
+def test_the_largest_photos_fit_into_the_default_memory(animals):
+    """50 megapixels, as a baseline JPEG that is turned upright: the pixels twice."""
+    Image = pytest.importorskip("PIL.Image")
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.new("RGB", (10_000, 5_000), (120, 90, 60)).save(file, "JPEG", exif=exif)
+    assert send(animals, file.getvalue()).status_code == 200
+    file = io.BytesIO()
+    Image.new("RGB", (10_000, 5_001)).save(file, "PNG")
+    response = send(animals, file.getvalue())
+    assert response.status_code == 413 and "50000000 pixels" in response.json()["message"]
+
+
+@browser.NEEDED
+def test_its_docs_show_the_operations_in_a_browser(animals):
+    document = browser.page(f"{animals.daemon.url}/fn/animals/docs", until='class="opblock ')
+    assert document.count('class="opblock ') >= 3
 
 
 def test_bad_parameters_methods_and_paths(animals):
