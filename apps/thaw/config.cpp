@@ -69,7 +69,19 @@ constexpr ConfigKey kKeys[] = {
     {"events_backoff_ms", ValueType::count, "1000", "ms", 1, 300000,
      "Before an event that could not be run is tried again; doubled each time, up to 300 times as long"},
     {"features_online_store", ValueType::text, "embedded", "", 0, 0,
-     "Where the feature store keeps the latest values: embedded is a file of the data folder"},
+     "Where the feature store keeps the latest values: embedded, a file of the data folder; or redis://HOST:PORT/DB, "
+     "postgresql://HOST/DATABASE"},
+    {"features_cache", ValueType::text, "none", "", 0, 0,
+     "Redis server that daemons share as a cache before PostgreSQL: redis://HOST:PORT/DB"},
+    {"features_cache_mb", ValueType::count, "64", "MB", 0, 1 << 20,
+     "Memory for the values of a Redis or PostgreSQL store; 0: they are not cached"},
+    {"features_cache_ttl_s", ValueType::count, "60", "s", 1, 86400,
+     "A cached value is given out this long before its store is asked again"},
+    {"features_cache_negative_ttl_s", ValueType::count, "5", "s", 0, 86400, "The same for an entity without values"},
+    {"features_cache_stale_s", ValueType::count, "0", "s", 0, 30 * 86400,
+     "A cached value is given out this much longer, marked as stale, while its store is away"},
+    {"features_store_timeout_ms", ValueType::count, "2000", "ms", 10, 60000,
+     "One command of a Redis or PostgreSQL store may take this long"},
     {"models", ValueType::text, "DATA/objects", "", 0, 0,
      "Folders that models at file: addresses may lie in, with ':' between them; the first is what file:NAME means"},
     {"engines", ValueType::text, "found beside the executable", "", 0, 0, "Folder that holds the engine thaw-onnx"},
@@ -413,6 +425,12 @@ Result<ServeConfig> load_config(const ConfigSources& sources) {
   set_count("events_retry_ms", config.events_retry_ms);
   set_count("events_backoff_ms", config.events_backoff_ms);
   if (const Given* value = given("features_online_store")) config.features_online_store = value->text;
+  if (const Given* value = given("features_cache")) config.features_cache = value->text;
+  set_count("features_cache_mb", config.features_cache_mb);
+  set_count("features_cache_ttl_s", config.features_cache_ttl_s);
+  set_count("features_cache_negative_ttl_s", config.features_cache_negative_ttl_s);
+  set_count("features_cache_stale_s", config.features_cache_stale_s);
+  set_count("features_store_timeout_ms", config.features_store_timeout_ms);
   if (const Given* value = given("log_level")) {
     const std::vector<std::string> levels = {"debug", "info", "warn", "error"};
     if (std::find(levels.begin(), levels.end(), value->text) == levels.end()) {

@@ -59,8 +59,17 @@ struct ServeConfig {
   std::uint32_t events_parallel_max = 64;
   std::uint32_t events_retry_ms = 60000;
   std::uint32_t events_backoff_ms = 1000;
-  // Where features are kept for reading: "embedded" is a file of the data folder.
+  // Where features are kept for reading: "embedded" is a file of the data folder; or the address of a Redis or
+  // PostgreSQL server, with its password.
   std::string features_online_store = "embedded";
+  // The address of a Redis server that caches for several daemons, in front of PostgreSQL; empty: none.
+  std::string features_cache;
+  // The cache in memory in front of a server; 0: none.
+  std::uint64_t features_cache_mb = 64;
+  std::uint32_t features_cache_ttl_s = 60;
+  std::uint32_t features_cache_negative_ttl_s = 5;
+  std::uint32_t features_cache_stale_s = 0;
+  std::uint32_t features_store_timeout_ms = 2000;
   // Folders that file: addresses of models are read from, absolute; the first is what relative ones lie below. Empty:
   // DATA/objects.
   std::vector<std::string> models;

@@ -8,7 +8,7 @@
 #include "config.h"
 #include "features/feature_store.h"
 #include "gateway/features_api.h"
-#include "ports/online_store.h"
+#include "serve_online_stores.h"
 
 namespace thaw::cli {
 
@@ -24,7 +24,7 @@ class ServeFeatures {
  private:
   ServeFeatures() = default;
 
-  std::unique_ptr<ports::OnlineStore> online_;
+  ServeOnlineStore online_;
   std::unique_ptr<features::FeatureStore> store_;
   std::unique_ptr<gateway::FeaturesApi> api_;
 };

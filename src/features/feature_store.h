@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <span>
 #include <string>
@@ -66,9 +67,14 @@ struct OnlineAnswer {
   std::vector<EntityColumn> entities;
   std::vector<OnlineColumn> features;
   std::vector<std::vector<std::int64_t>> event_ms;  // of each view, each entity's; 0: there is no row
+  // Likewise, whether a cache gave the row out though it is too old, because the store is away; of a view without such
+  // rows, empty.
+  std::vector<std::vector<bool>> stale;
+
+  bool any_stale() const;
 };
 
-// Feast's GetOnlineFeaturesResponse as its server writes it.
+// Feast's GetOnlineFeaturesResponse as its server writes it; a result of stale rows says so of each in "stale".
 std::string to_json(const OnlineAnswer& answer);
 
 enum class ApplyMode : std::uint8_t {
@@ -103,6 +109,8 @@ class FeatureStore {
 
   // Errors: invalid_argument names the field and the limit; too_large.
   Result<OnlineAnswer> get_online(OnlineRequest request);
+  // The same where it takes no waiting, from a cache; else nothing.
+  Result<std::optional<OnlineAnswer>> get_online_now(const OnlineRequest& request);
   // How many rows of the online store the request is about, where that is known without it; for scheduling.
   std::size_t rows_of(const OnlineRequest& request) const;
 
@@ -125,7 +133,9 @@ class FeatureStore {
   void publish(Definitions definitions);
   // Checks the request; names and types of the answer's columns are set.
   Result<Plan> plan(const Compiled& compiled, const OnlineRequest& request, OnlineAnswer& answer) const;
-  Status read_into(const Plan& plan, const OnlineRequest& request, OnlineAnswer& answer);
+  // Makes room in the answer for all that is asked for, and puts it there; false: not without waiting.
+  enum class Waiting : std::uint8_t { allowed, never };
+  Result<bool> read_into(const Plan& plan, const OnlineRequest& request, Waiting waiting, OnlineAnswer& answer);
   // Whether there are rows that the view of afterwards could not read. Errors: conflict when they shall be kept.
   Result<bool> rows_in_the_way(const FeatureView& before, const FeatureView& after, ApplyMode mode);
 

@@ -180,7 +180,14 @@ bool is_too_old(const FeatureView& view, std::int64_t event_ms, std::int64_t now
 
 }  // namespace
 
-Status FeatureStore::read_into(const Plan& plan, const OnlineRequest& request, OnlineAnswer& answer) {
+Result<bool> FeatureStore::read_into(const Plan& plan, const OnlineRequest& request, Waiting waiting,
+                                     OnlineAnswer& answer) {
+  for (OnlineColumn& column : answer.features) {
+    column.statuses.resize(plan.entities, FieldStatus::not_found);
+    column.values.resize(plan.entities);
+  }
+  answer.event_ms.assign(plan.views.size(), std::vector<std::int64_t>(plan.entities));
+  answer.stale.resize(plan.views.size());
   std::vector<Cell> cells;
   std::size_t taken = 0;
   std::size_t rows_at_once = std::max<std::size_t>(1, kFirstRows / plan.views.size());
@@ -197,7 +204,14 @@ Status FeatureStore::read_into(const Plan& plan, const OnlineRequest& request, O
         keys.push_back({view.compiled->view->name, encoded.back()});
       }
     }
-    ASSIGN_OR_RETURN(const auto rows, online_.read(keys));
+    std::vector<std::optional<ports::OnlineRow>> rows;
+    if (waiting == Waiting::never) {
+      auto known = online_.read_now(keys);
+      if (!known) return false;
+      rows = *std::move(known);
+    } else {
+      ASSIGN_OR_RETURN(rows, online_.read(keys));
+    }
     std::size_t at = 0;
     std::size_t row_bytes = 0;
     for (std::size_t v = 0; v < plan.views.size(); ++v) {
@@ -210,6 +224,10 @@ Status FeatureStore::read_into(const Plan& plan, const OnlineRequest& request, O
           ASSIGN_OR_RETURN(const std::size_t bytes, decode_row(rows[at]->value, view.slots, cells));
           taken += bytes;
           too_old = is_too_old(*view.compiled->view, rows[at]->event_ms, plan.now);
+        }
+        if (rows[at] && rows[at]->stale) {
+          answer.stale[v].resize(plan.entities);
+          answer.stale[v][row] = true;
         }
         answer.event_ms[v][row] = rows[at] ? rows[at]->event_ms : 0;
         for (std::size_t i = 0; i < view.columns.size(); ++i) {
@@ -227,7 +245,7 @@ Status FeatureStore::read_into(const Plan& plan, const OnlineRequest& request, O
     rows_at_once =
         std::max<std::size_t>(1, std::min(kRowBytesWanted / average, ports::kOnlineKeysMax) / plan.views.size());
   }
-  return {};
+  return true;
 }
 
 Result<OnlineAnswer> FeatureStore::get_online(OnlineRequest request) {
@@ -235,14 +253,24 @@ Result<OnlineAnswer> FeatureStore::get_online(OnlineRequest request) {
   OnlineAnswer answer;
   ASSIGN_OR_RETURN(Plan plan, this->plan(*all, request, answer));
   plan.now = now_ms();
-  for (OnlineColumn& column : answer.features) {
-    column.statuses.resize(plan.entities, FieldStatus::not_found);
-    column.values.resize(plan.entities);
-  }
-  answer.event_ms.assign(plan.views.size(), std::vector<std::int64_t>(plan.entities));
-  RETURN_IF_ERROR(read_into(plan, request, answer));
+  ASSIGN_OR_RETURN([[maybe_unused]] const bool read, read_into(plan, request, Waiting::allowed, answer));
   answer.entities = std::move(request.entities);
   return answer;
+}
+
+Result<std::optional<OnlineAnswer>> FeatureStore::get_online_now(const OnlineRequest& request) {
+  const auto all = compiled();
+  OnlineAnswer answer;
+  ASSIGN_OR_RETURN(Plan plan, this->plan(*all, request, answer));
+  plan.now = now_ms();
+  ASSIGN_OR_RETURN(const bool read, read_into(plan, request, Waiting::never, answer));
+  if (!read) return std::optional<OnlineAnswer>();
+  answer.entities = request.entities;
+  return std::optional(std::move(answer));
+}
+
+bool OnlineAnswer::any_stale() const {
+  return std::any_of(stale.begin(), stale.end(), [](const auto& view) { return !view.empty(); });
 }
 
 std::size_t FeatureStore::rows_of(const OnlineRequest& request) const {
@@ -315,7 +343,16 @@ std::string to_json(const OnlineAnswer& answer) {
     }
     out += "],\"event_timestamps\":[";
     out += times[column.view];
-    out += "]}";
+    out += ']';
+    if (column.view < answer.stale.size() && !answer.stale[column.view].empty()) {
+      out += ",\"stale\":[";
+      for (std::size_t i = 0; i < rows; ++i) {
+        if (i > 0) out += ',';
+        out += answer.stale[column.view][i] ? "true" : "false";
+      }
+      out += ']';
+    }
+    out += '}';
   }
   out += "]}";
   return out;

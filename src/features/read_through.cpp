@@ -36,6 +36,8 @@ std::int64_t wall_ms() {
       .count();
 }
 
+bool expired(const OnlineRow& row, std::int64_t now_ms) { return row.expires_ms != 0 && row.expires_ms <= now_ms; }
+
 bool newer_or_equal(const OnlineRow& row, const OnlineRow& than) {
   return std::pair(row.event_ms, row.created_ms) >= std::pair(than.event_ms, than.created_ms);
 }
@@ -340,7 +342,7 @@ Result<std::vector<std::optional<OnlineRow>>> ReadThroughStore::read(std::span<c
   const std::int64_t wall = wall_ms();
   for (std::size_t i = 0; i < keys.size(); ++i) {
     const Reading::Answer& answer = reading.answers[i];
-    if (!answer.row || (answer.row->expires_ms != 0 && answer.row->expires_ms <= wall)) continue;
+    if (!answer.row || expired(*answer.row, wall)) continue;
     rows[i] = *answer.row;
     if (!answer.stale) continue;
     rows[i]->stale = true;
@@ -348,6 +350,33 @@ Result<std::vector<std::optional<OnlineRow>>> ReadThroughStore::read(std::span<c
     const std::lock_guard lock(shard.mutex);
     ++shard.counts.stale;
   }
+  return rows;
+}
+
+std::optional<std::vector<std::optional<OnlineRow>>> ReadThroughStore::read_now(std::span<const OnlineKey> keys) {
+  std::vector<std::optional<OnlineRow>> rows(keys.size());
+  if (keys.empty() || keys.size() > ports::kOnlineKeysMax) return std::nullopt;
+  const TimePoint looked = now();
+  const std::int64_t wall = wall_ms();
+  std::size_t negative = 0;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    Row row;
+    {
+      Shard& shard = shard_of(keys[i].table, keys[i].key);
+      const std::lock_guard lock(shard.mutex);
+      const Entry* entry = shard.find(keys[i]);
+      if (entry == nullptr || looked >= entry->refreshed_from) return std::nullopt;
+      row = entry->row;
+      shard.touch(keys[i]);
+    }
+    if (!row) ++negative;
+    if (row && !expired(*row, wall)) rows[i] = *row;
+  }
+  // Counted once all are known: a read that could not be answered here is counted by read().
+  Shard& first = shard_of(keys.front().table, keys.front().key);
+  const std::lock_guard lock(first.mutex);
+  first.counts.hits += keys.size();
+  first.counts.negative += negative;
   return rows;
 }
 

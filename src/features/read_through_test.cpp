@@ -3,13 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
-#include <condition_variable>
-#include <map>
-#include <mutex>
 #include <thread>
+
+#include "features/counting_store_for_test.h"
 
 namespace thaw::features {
 namespace {
@@ -18,73 +16,6 @@ using ports::OnlineKey;
 using ports::OnlineRow;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-// A store that counts what it is asked, can be held up, and can be away.
-class CountingStore : public ports::OnlineStore {
- public:
-  Status write(std::string_view table, std::span<const OnlineRow> rows) override {
-    const std::lock_guard lock(mutex_);
-    if (away) return Error(ErrorKind::unavailable, "counting store: away");
-    for (const OnlineRow& row : rows) {
-      auto [at, added] = rows_.emplace(std::pair(std::string(table), row.key), row);
-      if (!added && row.event_ms >= at->second.event_ms) at->second = row;
-    }
-    return {};
-  }
-  Result<std::vector<std::optional<OnlineRow>>> read(std::span<const OnlineKey> keys) override {
-    std::unique_lock lock(mutex_);
-    ++reads;
-    keys_read += keys.size();
-    std::vector<std::optional<OnlineRow>> rows;
-    for (const OnlineKey& key : keys) {
-      const auto found = rows_.find({std::string(key.table), std::string(key.key)});
-      rows.push_back(found == rows_.end() ? std::nullopt : std::optional(found->second));
-    }
-    changed_.notify_all();
-    EXPECT_TRUE(changed_.wait_for(lock, seconds(60), [this] { return !held_; }));
-    if (away) return Error(ErrorKind::unavailable, "counting store: away");
-    return rows;
-  }
-  Result<std::vector<OnlineRow>> scan(std::string_view, std::string_view, std::size_t) override {
-    return std::vector<OnlineRow>();
-  }
-  Status remove(std::string_view table, std::span<const std::string> keys) override {
-    const std::lock_guard lock(mutex_);
-    for (const std::string& key : keys) rows_.erase({std::string(table), key});
-    return {};
-  }
-  Status drop(std::string_view table) override {
-    const std::lock_guard lock(mutex_);
-    std::erase_if(rows_, [&](const auto& row) { return row.first.first == table; });
-    return {};
-  }
-  std::string name() const override { return "counting store"; }
-
-  // Reads take their rows, but do not return.
-  void hold() {
-    const std::lock_guard lock(mutex_);
-    held_ = true;
-  }
-  void release() {
-    const std::lock_guard lock(mutex_);
-    held_ = false;
-    changed_.notify_all();
-  }
-  void await_reads(int count) {
-    std::unique_lock lock(mutex_);
-    EXPECT_TRUE(changed_.wait_for(lock, seconds(60), [&] { return reads >= count; }));
-  }
-
-  std::atomic<bool> away = false;
-  std::atomic<int> reads = 0;
-  std::atomic<std::size_t> keys_read = 0;
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool held_ = false;
-  std::map<std::pair<std::string, std::string>, OnlineRow> rows_;
-};
 
 class ReadThrough : public testing::Test {
  protected:
@@ -395,6 +326,25 @@ TEST_F(ReadThrough, ReadsAndWritesByManyThreadsNeverShowAnOlderRowAfterANewerOne
   stop = true;
   for (std::thread& reader : readers) reader.join();
   EXPECT_EQ(wrong, 0);
+}
+
+TEST_F(ReadThrough, WhatIsFreshIsKnownWithoutWaiting) {
+  open({.ttl = seconds(60), .negative_ttl = seconds(60)});
+  write(row("a", "1"));
+  const std::array<OnlineKey, 2> keys = {{{"t", "a"}, {"t", "none"}}};
+  EXPECT_FALSE(store->read_now(keys));
+  EXPECT_EQ(read("a"), "1");
+  EXPECT_FALSE(store->read_now(keys)) << "all or nothing";
+  EXPECT_EQ(read("none"), "-");
+  const auto rows = store->read_now(keys);
+  ASSERT_TRUE(rows);
+  EXPECT_EQ(rows->at(0)->value, "1");
+  EXPECT_FALSE(rows->at(1));
+  EXPECT_EQ(store->counts().hits, 2U);
+  EXPECT_EQ(store->counts().negative, 1U);
+  clock_ms += 55000;
+  EXPECT_FALSE(store->read_now(keys)) << "somebody has to refresh it";
+  EXPECT_EQ(behind->reads, 2);
 }
 
 TEST_F(ReadThrough, TooManyKeysAreRefused) {

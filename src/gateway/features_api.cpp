@@ -3,6 +3,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
+#include <chrono>
 
 #include "base/log.h"
 #include "base/uuid.h"
@@ -101,8 +102,16 @@ http::Task<> FeaturesApi::handle(http::Exchange& exchange, std::string_view targ
   const std::string_view path = target.substr(0, target.find('?'));
   const Status done = co_await dispatch(exchange, path);
   if (done.ok() || exchange.responded() || exchange.client_gone()) co_return;
-  if (http_status(done.error().kind) >= 500) log::error("feature_request_failed error={}", done.error().message);
+  if (should_log(done.error())) log::error("feature_request_failed error={}", done.error().message);
   co_await answer_feature_error(exchange, done.error());
+}
+
+// While the online store is away, every request fails alike: one a second is enough.
+bool FeaturesApi::should_log(const Error& error) {
+  if (error.kind != ErrorKind::unavailable) return http_status(error.kind) >= 500;
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  const std::int64_t now_s = std::chrono::duration_cast<std::chrono::seconds>(now).count();
+  return logged_s_.exchange(now_s) != now_s;
 }
 
 http::Task<Status> FeaturesApi::dispatch(http::Exchange& exchange, std::string_view path) {
@@ -131,29 +140,43 @@ http::Task<Result<HeldBody>> FeaturesApi::read_body(http::Exchange& exchange, st
   co_return std::move(body);
 }
 
+Result<std::optional<FeaturesApi::OnlineText>> FeaturesApi::answer_now(features::OnlineRequest& request) {
+  const std::size_t rows = store_.rows_of(request);
+  std::optional<features::OnlineAnswer> found;
+  if (rows <= options_.inline_rows_max) {
+    ASSIGN_OR_RETURN(found, store_.get_online(std::move(request)));
+  } else if (rows <= options_.cached_rows_max) {
+    ASSIGN_OR_RETURN(found, store_.get_online_now(request));
+  }
+  if (!found) return std::optional<OnlineText>();
+  return std::optional(OnlineText{features::to_json(*found), found->any_stale()});
+}
+
 http::Task<Status> FeaturesApi::get_online(http::Exchange& exchange) {
   const auto body = co_await read_body(exchange, kFeatureReadBytesMax);
   if (!body.ok()) co_return body.error();
-  const auto answer = [this](Result<features::OnlineRequest> request) -> Result<std::string> {
-    if (!request.ok()) return std::move(request).error();
-    ASSIGN_OR_RETURN(const features::OnlineAnswer found, store_.get_online(std::move(*request)));
-    return features::to_json(found);
-  };
-  Result<std::string> text = std::string();
-  if (body->bytes().size() <= kInlineBodyBytesMax) {
-    auto request = parse_online_request(body->bytes());
+  Result<features::OnlineRequest> request = features::OnlineRequest();
+  std::optional<OnlineText> text;
+  const bool small = body->bytes().size() <= kInlineBodyBytesMax;
+  if (small) {
+    request = parse_online_request(body->bytes());
     if (!request.ok()) co_return request.error();
-    if (store_.rows_of(*request) <= options_.inline_rows_max) {
-      text = answer(std::move(request));
-    } else {
-      text = co_await http::off_loop(workers_, exchange.loop(), [&] { return answer(std::move(request)); });
-    }
-  } else {
-    text =
-        co_await http::off_loop(workers_, exchange.loop(), [&] { return answer(parse_online_request(body->bytes())); });
+    auto now = answer_now(*request);
+    if (!now.ok()) co_return now.error();
+    text = *std::move(now);
   }
-  if (!text.ok()) co_return text.error();
-  co_return co_await exchange.respond({.body = *text});
+  if (!text) {
+    const auto answer = co_await http::off_loop(workers_, exchange.loop(), [&]() -> Result<OnlineText> {
+      if (!small) request = parse_online_request(body->bytes());
+      if (!request.ok()) return request.error();
+      ASSIGN_OR_RETURN(const features::OnlineAnswer found, store_.get_online(std::move(*request)));
+      return OnlineText{features::to_json(found), found.any_stale()};
+    });
+    if (!answer.ok()) co_return answer.error();
+    text = *answer;
+  }
+  const std::string_view fields = text->stale ? "Thaw-Features: stale\r\n" : "";
+  co_return co_await exchange.respond({.body = text->json, .extra_fields = fields});
 }
 
 http::Task<Status> FeaturesApi::write(http::Exchange& exchange, bool push) {
@@ -180,6 +203,10 @@ http::Task<Status> FeaturesApi::control(http::Exchange& exchange, std::string_vi
     co_return co_await answer_json(exchange, 200, features::to_json(*store_.definitions()));
   }
   path.remove_prefix(1);
+  if (path == "status") {
+    if (method != "GET") co_return no_method();
+    co_return co_await answer_json(exchange, 200, options_.status());
+  }
   const std::size_t slash = path.find('/');
   const auto name = slash == std::string_view::npos ? Result<std::string>(std::string())
                                                     : http::percent_decode(path.substr(slash + 1));

@@ -7,6 +7,7 @@
 //
 //   GET    /thaw/v1/features                     all definitions
 //   POST   /thaw/v1/features?force=1             adds and replaces: JSON, or TOML as application/toml
+//   GET    /thaw/v1/features/status              the online store and its caches
 //   GET    /thaw/v1/features/views/NAME          also services/NAME, push-sources/NAME; DELETE
 #pragma once
 
@@ -14,6 +15,8 @@
 #include <boost/asio/thread_pool.hpp>
 #include <boost/json/object.hpp>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -32,7 +35,11 @@ struct FeaturesApiOptions {
   // Requests about no more rows of the online store than this are answered on the loop that has them, where a read
   // costs less than the way to another thread and back; 0: none.
   std::size_t inline_rows_max = 0;
+  // Requests about no more rows than this are answered there too where a cache has all of them.
+  std::size_t cached_rows_max = 0;
   unsigned threads = 8;  // that wait for the online store
+  // What the status says.
+  std::function<boost::json::object()> status;
 };
 
 // Whether the target is one of Feast's paths.
@@ -58,8 +65,16 @@ class FeaturesApi {
   http::Task<Status> control(http::Exchange& exchange, std::string_view path, const Query& query);
 
  private:
+  // An answer as it is sent.
+  struct OnlineText {
+    std::string json;
+    bool stale = false;
+  };
+  bool should_log(const Error& error);
   http::Task<Status> dispatch(http::Exchange& exchange, std::string_view path);
   http::Task<Status> get_online(http::Exchange& exchange);
+  // Nothing: not without waiting.
+  Result<std::optional<OnlineText>> answer_now(features::OnlineRequest& request);
   http::Task<Status> write(http::Exchange& exchange, bool push);
   http::Task<Result<HeldBody>> read_body(http::Exchange& exchange, std::size_t bytes_max);
   http::Task<Status> apply(http::Exchange& exchange, const Query& query);
@@ -68,6 +83,7 @@ class FeaturesApi {
   features::FeatureStore& store_;
   const FeaturesApiOptions options_;
   std::atomic<std::uint64_t> held_bytes_{0};
+  std::atomic<std::int64_t> logged_s_{0};  // when the online store's being away was logged last
   boost::asio::thread_pool workers_;
 };
 

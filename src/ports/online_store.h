@@ -52,6 +52,12 @@ class OnlineStore {
   virtual Status write(std::string_view table, std::span<const OnlineRow> rows) = 0;
   // One answer for each key, in their order, in as few round trips as the store can do; nothing where there is no row.
   virtual Result<std::vector<std::optional<OnlineRow>>> read(std::span<const OnlineKey> keys) = 0;
+  // What read() would give where that is known without waiting for anything; else nothing. For callers that must not
+  // block.
+  virtual std::optional<std::vector<std::optional<OnlineRow>>> read_now(
+      [[maybe_unused]] std::span<const OnlineKey> keys) {
+    return std::nullopt;
+  }
   // Rows in the order of their keys, behind `after` (empty: from the first); fewer than count_max only at the end.
   virtual Result<std::vector<OnlineRow>> scan(std::string_view table, std::string_view after,
                                               std::size_t count_max) = 0;
