@@ -12,6 +12,7 @@
 #include "commands.h"
 #include "completion.h"
 #include "doctor.h"
+#include "features_command_line.h"
 #include "text.h"
 
 namespace thaw::cli {
@@ -47,6 +48,7 @@ struct CommandLine {
   AliasOptions alias;
   ScheduleOptions schedule;
   ModelsOptions models;
+  FeaturesOptions features;
   std::string shell;
   std::vector<std::string> words;
 
@@ -106,6 +108,7 @@ CommandLine::CommandLine() {
   add_versions();
   add_schedules();
   add_models();
+  add_features(app, features);
   add_others();
   for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
     if (command->get_name() != "__complete") command->group("Commands");
@@ -371,8 +374,9 @@ int run_version(const Session& session) {
 }
 
 int run_complete(Session& session, CommandLine& line) {
-  const Completions completions = complete(line.app, line.words, [&] {
-    const Result<std::vector<std::string>> names = function_names(session.client);
+  const Completions completions = complete(line.app, line.words, [&](const std::string& argument) {
+    const Result<std::vector<std::string>> names =
+        argument == "NAME" ? function_names(session.client) : definition_names(session.client, argument);
     return names.ok() ? *names : std::vector<std::string>();
   });
   std::fputs(format_completions(completions).c_str(), stdout);
@@ -406,6 +410,7 @@ int dispatch(CommandLine& line, const std::function<int(const ServeConfig&)>& se
   if (name == "publish") return run_publish(session, line.publish);
   if (name == "versions") return run_versions(session, line.versions_name);
   if (name == "alias") return run_alias(session, alias_action(*command), line.alias);
+  if (name == "features") return run_features(session, features_action(*command), line.features);
   if (name == "schedule") return run_schedule(session, schedule_action(*command), line.schedule);
   if (name == "models") return run_models(session, models_action(*command), line.models);
   if (name == "status") return run_status(session);

@@ -8,8 +8,11 @@
 namespace thaw::cli {
 namespace {
 
-// Positional arguments that are functions' names, and those that are files; by the names that the help shows.
-bool is_function_name(const CLI::Option& option) { return option.get_single_name() == "NAME"; }
+// Positional arguments that name what the daemon has, by the names that the help shows.
+bool is_name(const CLI::Option& option) {
+  const std::string name = option.get_single_name();
+  return name == "NAME" || name == "DEFINITION" || name == "SOURCE" || name == "FEATURE";
+}
 
 bool has_commands(const CLI::App& command) {
   return !command.get_subcommands([](const CLI::App*) { return true; }).empty();
@@ -47,7 +50,7 @@ std::string_view completion_script(std::string_view shell) {
 }
 
 Completions complete(const CLI::App& app, const std::vector<std::string>& words,
-                     const std::function<std::vector<std::string>()>& function_names) {
+                     const std::function<std::vector<std::string>(const std::string& argument)>& names_of) {
   Completions out;
   const std::string current = words.empty() ? "" : words.back();
   const CLI::App* command = &app;
@@ -91,8 +94,8 @@ Completions complete(const CLI::App& app, const std::vector<std::string>& words,
   const CLI::Option* slot = positionals < slots.size() ? slots[positionals] : nullptr;
   if (slot == nullptr && slots.back()->get_items_expected_max() > 1) slot = slots.back();
   if (slot == nullptr) return out;
-  if (is_function_name(*slot)) {
-    for (const std::string& name : function_names()) add(out, current, name, "");
+  if (is_name(*slot)) {
+    for (const std::string& name : names_of(slot->get_single_name())) add(out, current, name, "");
   } else if (command->get_name() == "completion") {
     for (const char* shell : {"bash", "zsh", "fish"}) add(out, current, shell, "");
   } else if (command->get_name() == "deploy" || slot->get_single_name() == "FILE") {

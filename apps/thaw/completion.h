@@ -25,10 +25,10 @@ struct Completions {
   bool files = false;  // the shell offers file names as well
 };
 
-// words: those after "thaw", the last one being typed (it may be empty). function_names is only called where a
-// function's name is due.
+// words: those after "thaw", the last one being typed (it may be empty). names_of gives what the daemon has for an
+// argument, by its name in the help; it is only called where such a name is due.
 Completions complete(const CLI::App& app, const std::vector<std::string>& words,
-                     const std::function<std::vector<std::string>()>& function_names);
+                     const std::function<std::vector<std::string>(const std::string& argument)>& names_of);
 
 // One line a choice, "WORD<tab>DESCRIPTION"; a last line ":files" or ":none" says whether files fit as well.
 std::string format_completions(const Completions& completions);

@@ -9,12 +9,13 @@ import pytest
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 COMMANDS = [
-    "serve", "deploy", "invoke", "batch", "chat", "publish", "versions", "alias", "schedule", "models", "list", "describe", "logs", "delete", "status",
+    "serve", "deploy", "invoke", "batch", "chat", "publish", "versions", "alias", "schedule", "models", "features", "list", "describe", "logs", "delete", "status",
     "doctor",
     "version", "completion",
 ]
 NESTED = ["alias set", "alias list", "alias rm", "schedule add", "schedule list", "schedule remove",
-          "models pull", "models push", "models list", "models rm"]
+          "models pull", "models push", "models list", "models rm",
+          "features apply", "features list", "features describe", "features delete", "features get", "features push"]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS, *NESTED])

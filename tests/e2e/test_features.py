@@ -1,6 +1,7 @@
 """The feature store: definitions, pushes and reads over Feast's HTTP API, on the embedded online store."""
 
 import datetime
+import json
 import subprocess
 import threading
 
@@ -210,3 +211,74 @@ def test_damage_is_named_at_the_start(serve, damaged):
     path.write_bytes(b"\x00damage" + path.read_bytes()[7:])
     done = subprocess.run(daemon.command(), env=daemon.environment(), capture_output=True, text=True, timeout=60)
     assert done.returncode != 0 and damaged in done.stderr, done.stderr
+
+
+TOML = """
+[[feature_view]]
+name = "{name}"
+description = "what riders said"
+entities = [{{name = "rider_id", type = "Int64"}}, {{name = "city", type = "String"}}]
+ttl_s = 864000000
+features = [
+  {{name = "stars", type = "Float32"}},
+  {{name = "words", type = "Array(String)"}},
+  {{name = "fresh", type = "Bool"}},
+]
+[[feature_service]]
+name = "{name}_service"
+features = ["{name}:stars"]
+[[push_source]]
+name = "{name}_push"
+view = "{name}"
+"""
+
+
+def test_the_command_applies_pushes_reads_and_deletes(daemon, tmp_path):
+    name = "e2e_cli"
+    toml, lines, csv = tmp_path / "features.toml", tmp_path / "rows.jsonl", tmp_path / "rows.csv"
+    toml.write_text(TOML.format(name=name))
+    done = daemon.run("features", "apply", toml)
+    assert done.returncode == 0 and f"created feature_view {name}\n" in done.stdout, done.stderr
+    at = now()
+    rows = [{"rider_id": n, "city": "c", "stars": n / 2, "words": [], "fresh": None, "event_timestamp": at} for n in range(3)]
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert daemon.run("features", "push", f"{name}_push", "--file", lines).stdout == f"wrote 3 rows of {name}\n"
+    csv.write_text(f'rider_id,city,stars,words,fresh,event_timestamp\n7,"c,d",,"[""a""]",true,{at}\n')
+    assert daemon.json("features", "push", name, "--file", csv) == {"Rows": 1}
+    wanted = [f"{name}:{feature}" for feature in ("stars", "words", "fresh")]
+    words = ["--entity", "rider_id=1", "--entity", "city=c", "--entity", "rider_id=7", "--entity", "city=c,d"]
+    answer = daemon.json("features", "get", *wanted, *words)
+    assert [one["values"] for one in answer["results"]] == [[1, 7], ["c", "c,d"], [0.5, None], [[], ["a"]], [None, True]]
+    table = daemon.run("features", "get", *wanted, *words).stdout.split("\n")
+    assert table[0].split() == ["rider_id", "city", "stars", "words", "fresh"]
+    assert table[1].split() == ["1", "c", "0.5", "[]", "(NULL_VALUE)"], table
+    one = daemon.json("features", "get", "--service", f"{name}_service", "--entity", "rider_id=2", "--entity", "city=c")
+    assert one["results"][2]["values"] == [1.0]
+    listed = daemon.run("features", "list").stdout
+    assert all(word in listed for word in (name, f"{name}_service", f"{name}_push", "city, rider_id", "864000000 s"))
+    described = daemon.run("features", "describe", name).stdout
+    assert "Array(String)" in described and "what riders said" in described
+    assert daemon.json("features", "describe", f"{name}_push") == {"name": f"{name}_push", "view": name}
+    choices = daemon.run("__complete", "--", "features", "get", f"{name}:").stdout.splitlines()
+    assert choices == [*wanted, ":none"]
+    assert f"{name}_service" in daemon.run("__complete", "--", "features", "describe", name).stdout
+
+    def fails(text, *words, status=1):
+        failed = daemon.run("features", *words)
+        assert failed.returncode == status and text in failed.stderr, failed.stderr
+
+    fails("did you mean e2e_cli", "describe", "e2e_clj")
+    fails("is named by the feature service", "delete", name)
+    fails("must be KEY=VALUE", "get", wanted[0], "--entity", "rider_id")
+    fails("'rider_id'[0] must be a whole number", "get", wanted[0], "--entity", "rider_id=x", "--entity", "city=c")
+    lines.write_text(json.dumps(rows[0]) + "\n{}\n")
+    fails("line 2: lacks 'rider_id'", "push", name, "--file", lines)
+    fails("--entity is required", "get", wanted[0], status=2)
+    toml.write_text(TOML.format(name=name).replace('type = "Bool"', 'type = "bull"'))
+    fails("features[2]: type: 'bull' is none of Bool", "apply", toml)
+    toml.write_text(TOML.format(name=name).replace('type = "Bool"', 'type = "Int32"'))
+    fails("with force", "apply", toml)
+    assert "its rows are dropped" in daemon.run("features", "apply", toml, "--force").stdout
+    for one in (f"{name}_service", f"{name}_push", name):
+        assert daemon.run("features", "delete", one).returncode == 0
+    fails("no view, service or push source", "delete", name)
