@@ -133,8 +133,8 @@ void CommandLine::add_serve() {
     text += "]";
     const std::string name(key.name);
     const char* value = key.type == ValueType::text ? "TEXT" : "N";
-    const bool is_path =
-        name == "data" || name == "aws_credentials" || name == "engines" || name == "runtimes" || name == "spawner";
+    const bool is_path = name == "data" || name.ends_with("_credentials") || name == "engines" || name == "runtimes" ||
+                         name == "spawner";
     command
         ->add_option_function<std::string>(
             flag_name(key.name), [this, name](const std::string& given) { serve.flags[name] = given; }, text)

@@ -16,6 +16,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "adapters/nats/event_queue.h"
+#include "adapters/nats/urls.h"
 #include "base/sys.h"
 #include "text.h"
 
@@ -60,6 +62,13 @@ constexpr ConfigKey kKeys[] = {
      "File of access keys, like ~/.aws/credentials: whoever calls the API over TCP must sign with one of them, and may "
      "come "
      "from anywhere"},
+    {"events_queue", ValueType::text, "events.db in DATA", "", 0, 0,
+     "Where asynchronous invocations wait instead: NATS JetStream, like nats://[USER:PASSWORD@]HOST:PORT, or tls://; "
+     "with ',' between the servers of a cluster"},
+    {"events_stream", ValueType::text, "THAW", "", 0, 0,
+     "Name of the JetStream stream; nodes that give the same share the work"},
+    {"events_credentials", ValueType::text, "none but the address's", "", 0, 0,
+     "Credentials file of a NATS user (a JWT and its seed)"},
     {"events_max", ValueType::count, "100000", "", 1, 100000000, "Asynchronous invocations that may wait in the queue"},
     {"events_max_mb", ValueType::count, "1024", "MB", 4, 1 << 20, "Payloads that may wait in the queue"},
     {"events_parallel_max", ValueType::count, "64", "", 1, 10000,
@@ -276,6 +285,21 @@ Status resolve_user(const Given* given, ServeConfig& config) {
   return {};
 }
 
+Status set_queue(const Given* queue, const Given* stream, const Given* credentials, ServeConfig& config) {
+  if (queue != nullptr) {
+    if (const Status fits = adapters::check_nats_urls(queue->text); !fits.ok())
+      return invalid_argument(queue->where + ": " + fits.error().message);
+    config.events_queue = queue->text;
+  }
+  if (stream != nullptr) {
+    if (const Status fits = adapters::check_nats_stream(stream->text); !fits.ok())
+      return invalid_argument(stream->where + ": " + fits.error().message);
+    config.events_stream = stream->text;
+  }
+  if (credentials != nullptr) config.events_credentials = absolute(credentials->text);
+  return {};
+}
+
 std::uint32_t cores() {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) return static_cast<std::uint32_t>(CPU_COUNT(&set));
@@ -407,6 +431,7 @@ Result<ServeConfig> load_config(const ConfigSources& sources) {
   RETURN_IF_ERROR(resolve_user(given("user"), config));
   if (const Given* value = given("models")) RETURN_IF_ERROR(parse_models(*value, config));
   if (const Given* value = given("aws_credentials")) config.aws_credentials = absolute(value->text);
+  RETURN_IF_ERROR(set_queue(given("events_queue"), given("events_stream"), given("events_credentials"), config));
   set_count("threads", config.threads);
   set_count("memory_max_mb", config.memory_max_mb);
   set_count("freeze_after_ms", config.freeze_after_ms);

@@ -53,6 +53,10 @@ struct ServeConfig {
   // The file of the access keys that the control API's requests over TCP are signed with, absolute; empty: unsigned
   // ones from loopback alone.
   std::string aws_credentials;
+  // The NATS server that has the queue of events, which may hold a password; empty: events.db in the data folder.
+  std::string events_queue;
+  std::string events_stream = "THAW";
+  std::string events_credentials;  // a file, absolute; empty: none
   // The queue of events: its bounds, how many run at a time, and what the waits between tries are made of.
   std::uint64_t events_max = 100000;
   std::uint64_t events_max_mb = 1024;

@@ -66,6 +66,8 @@ TEST_F(Config, EveryKeyIsTakenFromTheFile) {
     if (key.name == "listen") value = "\"[::1]:0\"";
     if (key.name == "user") value = "1234";
     if (key.name == "log_level") value = "\"warn\"";
+    if (key.name == "events_queue") value = "\"nats://u:p@127.0.0.1:4222\"";
+    if (key.name == "events_stream") value = "\"events-1\"";
     if (key.name == "aws_region") value = "\"eu-west-1\"";
     if (key.name == "aws_account") value = "\"123456789012\"";
     text += std::string(key.name) + " = " + value + "\n";
@@ -93,6 +95,9 @@ TEST_F(Config, EveryKeyIsTakenFromTheFile) {
   EXPECT_EQ(config->place.region, "eu-west-1");
   EXPECT_EQ(config->place.account, "123456789012");
   EXPECT_EQ(config->aws_credentials, "/x");
+  EXPECT_EQ(config->events_queue, "nats://u:p@127.0.0.1:4222");
+  EXPECT_EQ(config->events_stream, "events-1");
+  EXPECT_EQ(config->events_credentials, "/x");
   EXPECT_EQ(config->events_max, 7u);
   EXPECT_EQ(config->events_max_mb, 7u);
   EXPECT_EQ(config->events_parallel_max, 7u);
@@ -114,6 +119,22 @@ TEST_F(Config, RegionAndAccountHaveATable) {
   EXPECT_TRUE(error().starts_with(sources_.file + " line 2: aws_region: must be a region's name")) << error();
   write("[aws]\nregoin = \"Here\"\n");
   EXPECT_EQ(error(), sources_.file + " line 2: unknown key 'aws_regoin'; did you mean aws_region?");
+}
+
+TEST_F(Config, AQueueThatIsNoAddressIsRefusedWithoutItsPassword) {
+  for (const std::string queue : {"redis://joe:secret@host:1", "nats://", "nats://joe:secret@:4222",
+                                  "nats://joe:secret@host:99999", "nats://host:4222,joe:secret@host:4223", "sqlite"}) {
+    write("events_queue = \"" + queue + "\"\n");
+    const std::string said = error();
+    EXPECT_TRUE(said.starts_with(sources_.file + " line 1: events_queue: '")) << said;
+    EXPECT_NE(said.find("is not nats://"), std::string::npos) << said;
+    EXPECT_EQ(said.find("secret"), std::string::npos) << said;
+  }
+  write("events_queue = \"nats://[::1]:4222,tls://host\"\n");
+  EXPECT_EQ(error(), "no error");
+  write("events_stream = \"a.b\"\n");
+  EXPECT_EQ(error(),
+            sources_.file + " line 1: events_stream: a stream's name must be 1 to 64 letters, digits, - and _");
 }
 
 TEST_F(Config, UnknownKeyIsNamedWithFileLineAndNearestKey) {

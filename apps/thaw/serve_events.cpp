@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "adapters/curl/transport.h"
+#include "adapters/nats/event_queue.h"
 #include "adapters/sqlite/event_store.h"
 #include "base/sys.h"
 #include "base/timestamp.h"
@@ -53,6 +54,13 @@ Status store(ModelStores& stores, const events::Delivery& delivery) {
 }  // namespace
 
 Result<std::unique_ptr<ports::EventQueue>> open_event_queue(const ServeConfig& config, const std::string& data_folder) {
+  if (!config.events_queue.empty()) {
+    return adapters::open_nats_event_queue({.urls = config.events_queue,
+                                            .stream = config.events_stream,
+                                            .credentials_file = config.events_credentials,
+                                            .events_max = config.events_max,
+                                            .bytes_max = config.events_max_mb << 20});
+  }
   return adapters::open_event_store(data_folder + "/events.db",
                                     {.events_max = config.events_max, .bytes_max = config.events_max_mb << 20});
 }

@@ -12,7 +12,8 @@
 
 namespace thaw::cli {
 
-// data_folder: as this process finds it. Errors: those of the adapter, naming the file.
+// data_folder: as this process finds it. Errors: those of the adapter, naming the file or the
+// server.
 Result<std::unique_ptr<ports::EventQueue>> open_event_queue(const ServeConfig& config, const std::string& data_folder);
 
 // stores: where objects: destinations are; they outlive what is returned.

@@ -5,6 +5,9 @@
 // comes back when the lease runs out, and after a restart of the process that held it, so an event is given out once or
 // more, never not at all.
 //
+// A queue on a server may be weaker where its connection or the server ends in the midst of a call, and says so: of a
+// put() that failed a part may be stored, and what follows a done event may be stored though the event comes again.
+//
 // Calls block their thread. Retrying is the caller's.
 #pragma once
 
@@ -59,7 +62,7 @@ struct Take {
 // What became of a taken event.
 struct Settlement {
   enum class Kind : std::uint8_t {
-    done,    // it goes, and `next` are put in its place, whatever the queue's bounds; both happen or neither
+    done,    // it goes, and `next` are put in its place, whatever the queue's bounds; both or neither (above)
     retry,   // it is given out again from due_ms on, with these attempts and failures
     extend,  // its lease ends at due_ms
     bury,    // it goes, and is kept among the dead with a reason
@@ -96,7 +99,7 @@ class EventQueue {
  public:
   virtual ~EventQueue() = default;
 
-  // All of them are stored, durably, or none.
+  // All of them are stored, durably, or none (but see above).
   virtual Status put(std::span<const NewEvent> events) = 0;
   // Due events, shared out over the lanes that have some; none when there are none within wait_max.
   virtual Result<std::vector<TakenEvent>> take(const Take& take) = 0;
