@@ -59,6 +59,10 @@ Result<std::unique_ptr<BatchSource>> source_of(const Session& session, const Bat
   }
   if (!options.table.empty() || !options.query.empty())
     return invalid_argument("--table and --query are for databases: sqlite:PATH and postgresql://…");
+  if (options.input == "-") {
+    if (!options.include.empty()) return invalid_argument("--include is for folders");
+    return open_lines_source({.path = "/dev/stdin", .id_field = options.id_field});
+  }
   struct stat info {};
   if (::stat(options.input.c_str(), &info) != 0)
     return Error{ErrorKind::not_found, "--input " + options.input + ": no such folder or file"};
@@ -215,17 +219,23 @@ Result<BatchJob> prepare_batch(Session& session, const BatchOptions& options) {
 BatchEnd run_job(Session& session, const BatchOptions& options, const BatchJob& job,
                  const std::function<std::string()>& tick) {
   Progress progress(session, *job.source, options);
-  return run_batch_once({.source = *job.source,
-                         .output = *job.opened.output,
+  return run_batch_once({.source = job.source,
                          .finished = job.opened.finished,
+                         .output = *job.opened.output,
                          .endpoint = session.client.endpoint(),
                          .target = job.target,
                          .concurrency = options.concurrency,
                          .limit = options.limit,
-                         .on_progress = [&](const BatchCounts& counts) {
-                           if (const std::string text = tick(); !text.empty()) progress.note(text);
-                           progress.show(counts);
-                         }});
+                         .on_progress =
+                             [&](const BatchCounts& counts) {
+                               if (const std::string text = tick(); !text.empty()) progress.note(text);
+                               progress.show(counts);
+                             },
+                         .on_interrupt =
+                             [&] {
+                               if (!session.terminal.err_is_terminal()) return;
+                               progress.note("waiting for what is under way; ctrl-C again lets go of it\n");
+                             }});
 }
 
 int run_batch(Session& session, const BatchOptions& options) {

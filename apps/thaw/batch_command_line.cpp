@@ -23,8 +23,9 @@ void add_batch(CLI::App& app, BatchOptions& options) {
       ->required()
       ->option_text(" ");
   command
-      ->add_option("--input", options.input,
-                   "A folder (each file is a body), a .jsonl or .csv file, sqlite:PATH or postgresql://…")
+      ->add_option(
+          "--input", options.input,
+          "A folder (each file is a body), a .jsonl or .csv file, - (JSON lines), sqlite:PATH or postgresql://…")
       ->required()
       ->option_text("SOURCE");
   command

@@ -16,7 +16,7 @@ namespace thaw::cli {
 // All that can be wrong with the options is, before anything is sent.
 struct BatchJob {
   BatchTarget target;
-  std::unique_ptr<BatchSource> source;
+  std::shared_ptr<BatchSource> source;
   OpenedOutput opened;
 };
 

@@ -152,11 +152,11 @@ Result<OpenedOutput> open_lines_output(const std::string& path, ExistingOutput e
                                             "failed, --restart begins anew and drops it"};
     if (existing == ExistingOutput::resume) {
       ASSIGN_OR_RETURN(const std::uint64_t end, for_each_old_line(path, [&](const OldLine& line) -> Status {
-                         if (line.ok) return opened.finished.add(line.id);
+                         if (line.ok) return opened.finished->add(line.id);
                          ++opened.failed_before;
                          return {};
                        }));
-      opened.finished.seal();
+      opened.finished->seal();
       if (opened.failed_before > 0) {
         ASSIGN_OR_RETURN(file, write_anew(path, info.st_mode & 0777));
       } else if (::ftruncate(file.get(), static_cast<off_t>(end)) != 0) {

@@ -36,7 +36,7 @@ enum class ExistingOutput : std::uint8_t { refuse, resume, restart, overwrite };
 
 struct OpenedOutput {
   std::unique_ptr<BatchOutput> output;
-  FinishedIds finished;
+  std::shared_ptr<FinishedIds> finished = std::make_shared<FinishedIds>();
   std::uint64_t failed_before = 0;  // they are taken out of the output, to be tried again
 };
 

@@ -136,12 +136,12 @@ Result<OpenedOutput> open_table_output(const TableTarget& target, ExistingOutput
     const auto* id = std::get_if<std::string>(&row[0]);
     if (id == nullptr) return invalid_argument("the table " + target.table + " has an id that is no text");
     if (std::holds_alternative<std::monostate>(row[1])) {
-      RETURN_IF_ERROR(output.finished.add(*id));
+      RETURN_IF_ERROR(output.finished->add(*id));
     } else {
       ++output.failed_before;
     }
   }
-  output.finished.seal();
+  output.finished->seal();
   // It may lock the table.
   opened.rows.reset();
   if (existing == ExistingOutput::restart) RETURN_IF_ERROR(opened.table->clear());

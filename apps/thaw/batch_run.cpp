@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "batch_reader.h"
 #include "bounded_queue.h"
 #include "interrupt.h"
 
@@ -17,18 +18,22 @@ using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kLookEvery{100};
 constexpr milliseconds kFlushEvery{2000};
+// Of answers that are written together.
+constexpr std::size_t kBytesAtOnce = 8 << 20;
 
 // What the threads of a run share.
 class Workshop {
  public:
   explicit Workshop(const BatchRun& run)
-      : run_(run), inputs_(run.concurrency), outcomes_(run.concurrency), sending_(run.concurrency) {
-    threads_.emplace_back([this] { read(); });
+      : run_(run),
+        reader_({run.source, run.finished, run.limit, run.concurrency}),
+        outcomes_(run.concurrency),
+        sending_(run.concurrency) {
     for (unsigned i = 0; i < run.concurrency; ++i) threads_.emplace_back([this] { send(); });
   }
 
   ~Workshop() {
-    inputs_.discard();
+    reader_.stop();
     outcomes_.discard();
     for (std::thread& thread : threads_) thread.join();
   }
@@ -36,11 +41,11 @@ class Workshop {
   Workshop& operator=(const Workshop&) = delete;
 
   BoundedQueue<BatchOutcome>& outcomes() { return outcomes_; }
-  std::uint64_t skipped() const { return skipped_; }
+  std::uint64_t skipped() const { return reader_.skipped(); }
 
   void stop(BatchStop::Level level) {
     stop_.request(level);
-    inputs_.discard();
+    reader_.stop();
   }
 
   // The first error ends the run.
@@ -54,33 +59,13 @@ class Workshop {
 
   std::optional<Error> error() const {
     const std::lock_guard lock(mutex_);
-    return error_;
+    return error_ ? error_ : reader_.error();
   }
 
  private:
-  void read() {
-    std::uint64_t taken = 0;
-    while (!run_.limit || taken < *run_.limit) {
-      Result<std::optional<BatchItem>> item = run_.source.next();
-      if (!item.ok()) {
-        fail(std::move(item).error());
-        break;
-      }
-      if (!*item) break;
-      ++taken;
-      if (run_.finished.contains((*item)->id)) {
-        ++skipped_;
-        if (stop_.level() != BatchStop::Level::none) break;
-        continue;
-      }
-      if (!inputs_.push(std::move(**item))) break;
-    }
-    inputs_.finish();
-  }
-
   void send() {
     BatchInvoker invoker(run_.endpoint, run_.target, stop_);
-    while (const std::optional<BatchItem> item = inputs_.pop()) {
+    while (const std::optional<BatchItem> item = reader_.next()) {
       Result<BatchOutcome> outcome = invoker.invoke(*item);
       if (outcome.ok()) {
         if (!outcomes_.push(std::move(*outcome))) break;
@@ -93,10 +78,9 @@ class Workshop {
 
   const BatchRun& run_;
   BatchStop stop_;
-  BoundedQueue<BatchItem> inputs_;
+  BatchReader reader_;
   BoundedQueue<BatchOutcome> outcomes_;
   std::atomic<unsigned> sending_;
-  std::atomic<std::uint64_t> skipped_ = 0;
   mutable std::mutex mutex_;
   std::optional<Error> error_;  // guarded by mutex_
   std::vector<std::thread> threads_;
@@ -105,16 +89,20 @@ class Workshop {
 // Ctrl-C: once, and once more.
 class Interrupts {
  public:
+  explicit Interrupts(const std::function<void()>& on_interrupt) : on_interrupt_(on_interrupt) {}
+
   void look(Workshop& workshop) {
     const int signal = InterruptGuard::signal_seen();
     if (signal == 0) return;
     InterruptGuard::clear();
     workshop.stop(signal_ == 0 ? BatchStop::Level::begin_no_more : BatchStop::Level::let_go);
+    if (signal_ == 0 && on_interrupt_) on_interrupt_();
     signal_ = signal;
   }
   int signal() const { return signal_; }
 
  private:
+  const std::function<void()>& on_interrupt_;
   int signal_ = 0;
 };
 
@@ -123,10 +111,11 @@ using Take = BoundedQueue<BatchOutcome>::Take;
 // Waits for one, and takes those that are there already along with it.
 Take take_outcomes(Workshop& workshop, std::size_t count_max, std::vector<BatchOutcome>& into) {
   milliseconds wait = kLookEvery;
-  while (into.size() < count_max) {
+  for (std::size_t bytes = 0; into.size() < count_max && bytes < kBytesAtOnce;) {
     std::optional<BatchOutcome> outcome;
     const Take take = workshop.outcomes().pop_for(wait, outcome);
     if (take != Take::taken) return take;
+    bytes += outcome->answer.size();
     into.push_back(std::move(*outcome));
     wait = milliseconds(0);
   }
@@ -140,7 +129,7 @@ BatchEnd run_batch_once(const BatchRun& run) {
   const Clock::time_point started = Clock::now();
   {
     Workshop workshop(run);
-    Interrupts interrupts;
+    Interrupts interrupts(run.on_interrupt);
     Clock::time_point flushed = started;
     for (Take take = Take::nothing_yet; take != Take::over;) {
       std::vector<BatchOutcome> outcomes;

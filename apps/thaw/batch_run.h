@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 
 #include "base/result.h"
@@ -24,15 +25,17 @@ struct BatchCounts {
 };
 
 struct BatchRun {
-  BatchSource& source;
+  std::shared_ptr<BatchSource> source;
+  std::shared_ptr<const FinishedIds> finished;
   BatchOutput& output;
-  const FinishedIds& finished;
   const Endpoint& endpoint;
   const BatchTarget& target;
   unsigned concurrency = 4;
   std::optional<std::uint64_t> limit;  // of inputs, those of runs before included
   // Called ten times a second and at each outcome, on the caller's thread.
   std::function<void(const BatchCounts&)> on_progress;
+  // At the first ctrl-C, on the caller's thread.
+  std::function<void()> on_interrupt;
 };
 
 struct BatchEnd {

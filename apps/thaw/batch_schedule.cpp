@@ -35,6 +35,7 @@ std::string formatted(std::int64_t time_s, const char* format) {
 }
 
 Status check(const BatchOptions& options) {
+  if (options.input == "-") return invalid_argument("--schedule: standard input can be read once only");
   const bool names_time = options.output.find(kTimePlace) != std::string::npos;
   if (is_database(options.output)) return {};
   if (!names_time) return invalid_argument("--schedule needs --output with {time} in the file's name, or a database");

@@ -269,6 +269,26 @@ def test_a_busy_function_is_waited_for(daemon, tmp_path):
     assert got(function) == ["1", "1", "1", "2"]
 
 
+def test_a_full_queue_is_waited_for(daemon, tmp_path):
+    function = daemon.deploy(BATCH, "batch-queue", concurrency=1, queue_max=1)
+    input = write_lines(tmp_path / "in.jsonl", [{"n": n, "sleep_ms": 50} for n in range(1, 21)])
+    done = daemon.run("batch", function.name, "--input", input, "--concurrency", 8, "--retries", 0, "--output", tmp_path / "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "20 ok, 0 failed" in done.stderr
+    assert all(one["output"]["most_at_once"] == 1 for one in lines_of(tmp_path / "out.jsonl"))
+
+
+def test_a_version_gets_lines_of_standard_input(daemon, tmp_path):
+    function = daemon.deploy(BATCH, "batch-version")
+    assert daemon.run("publish", function.name).returncode == 0
+    lines = "".join(json.dumps({"n": n}) + "\n" for n in range(1, 6))
+    done = daemon.run("batch", f"{function.name}:1", "--input", "-", "--id-field", "n", input=lines)
+    assert done.returncode == 0, done.stderr
+    assert {name: one["output"]["n"] for name, one in outcomes_of(done).items()} == {str(n): n for n in range(1, 6)}
+    missing = daemon.run("batch", f"{function.name}:7", "--input", "-", input=lines)
+    assert missing.returncode == 1 and done.stdout and "7" in missing.stderr
+
+
 def test_a_full_disk_ends_the_batch_at_a_whole_line(daemon, web, mount_tmpfs, tmp_path):
     output = mount_tmpfs(1) / "out.jsonl"
     (output.parent / "ballast").write_bytes(bytes((1 << 20) - 16384))
@@ -305,7 +325,13 @@ def test_a_terminal_sees_how_far_it_is(daemon, web, tmp_path):
     with terminal.Terminal(words, daemon.environment()) as screen:
         screen.until("failed")
         screen.until("left")
-        screen.until("100 inputs in")
+        screen.type("\x03")
+        screen.until("ctrl-C again lets go of it")
+        screen.until("interrupted")
+        assert screen.exit_status() == 130
+    with terminal.Terminal([*words, "--resume"], daemon.environment()) as screen:
+        screen.until("from before")
+        screen.until("were finished before")
         assert screen.exit_status() == 1
 
 
@@ -319,6 +345,25 @@ def database():
 
 def outcomes_of(done):
     return by_id([json.loads(line) for line in done.stdout.splitlines()])
+
+
+def test_ctrl_c_does_not_wait_for_an_input_that_does_not_come(daemon, web, database):
+    words = ["batch", web.name, "--input", database.url, "--query", "SELECT 1 AS id, pg_sleep(600)"]
+    process = start(daemon, *words)
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT%pg_sleep(600)%' AND pid <> pg_backend_pid()"
+    harness.wait_for(lambda: int(database.sql(asked)) >= 1, "the query to run")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and "interrupted" in err
+    read, write = os.pipe()
+    process = start(daemon, "batch", web.name, "--input", "-", stdin=read)
+    os.write(write, b'{"n": 1}\n')
+    assert json.loads(process.stdout.readline())["id"] == "1"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    os.close(write)
+    os.close(read)
+    assert process.returncode == 130
 
 
 def test_rows_of_a_csv_file_are_objects(daemon, web, tmp_path):
