@@ -11,7 +11,7 @@
 
 #include "api.h"
 #include "base/sys.h"
-#include "batch_output.h"
+#include "model/compact_json.h"
 #include "text.h"
 
 namespace thaw::cli {
@@ -67,7 +67,7 @@ void take_answer(Response& response, bool is_json, BatchOutcome& outcome) {
     (void)json::parse(response.body, failed);
     if (!failed) {
       outcome.kind = AnswerKind::json;
-      outcome.answer = without_white_space(response.body);
+      outcome.answer = model::compact_json(response.body);
       return;
     }
   }

@@ -8,8 +8,8 @@
 #include <boost/json/value.hpp>
 
 #include "base/sys.h"
+#include "base/text_lines.h"
 #include "batch_sources.h"
-#include "text_lines.h"
 
 namespace thaw::cli {
 namespace json = boost::json;

@@ -17,8 +17,8 @@
 #include "base/base64.h"
 #include "base/digest/sha256.h"
 #include "base/sys.h"
+#include "base/text_lines.h"
 #include "text.h"
-#include "text_lines.h"
 
 namespace thaw::cli {
 namespace json = boost::json;
@@ -176,23 +176,6 @@ std::unique_ptr<BatchOutput> standard_output() {
   // It stays open: what is printed at the end goes there too.
   (void)std::move(shared).release();
   return std::make_unique<LinesFile>(fd.ok() ? std::move(*fd) : UniqueFd(), "standard output", false);
-}
-
-std::string without_white_space(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string && c == '\\' && i + 1 < text.size()) {
-      out += c;
-      out += text[++i];
-      continue;
-    }
-    if (c == '"') in_string = !in_string;
-    if (in_string || (c != ' ' && c != '\t' && c != '\n' && c != '\r')) out += c;
-  }
-  return out;
 }
 
 std::string line_of(const BatchOutcome& outcome) {

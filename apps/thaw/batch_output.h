@@ -62,8 +62,5 @@ std::unique_ptr<BatchOutput> standard_output();
 
 // One line, with '\n'.
 std::string line_of(const BatchOutcome& outcome);
-// JSON text without white space between its parts; its numbers and strings stay as they were written. The text must be
-// valid JSON.
-std::string without_white_space(std::string_view json);
 
 }  // namespace thaw::cli

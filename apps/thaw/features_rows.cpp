@@ -11,7 +11,7 @@
 
 #include "adapters/csv/csv_table.h"
 #include "base/sys.h"
-#include "text_lines.h"
+#include "base/text_lines.h"
 
 namespace thaw::cli {
 namespace json = boost::json;

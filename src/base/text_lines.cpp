@@ -1,11 +1,15 @@
-#include "text_lines.h"
+#include "base/text_lines.h"
+
+#include <algorithm>
 
 #include "base/sys.h"
 
-namespace thaw::cli {
+namespace thaw {
 namespace {
 
 constexpr std::size_t kReadBytes = 256 << 10;
+// Of a line that is too long.
+constexpr std::size_t kKeptBytes = 256;
 
 }  // namespace
 
@@ -28,7 +32,7 @@ Result<std::optional<TextLine>> TextLines::next() {
     std::size_t length = (end == std::string::npos ? buffer_.size() : end) - at_;
     if (length > line_bytes_max_) {
       // Its beginning is kept for the message; the rest of it is passed over piece by piece.
-      if (!line.too_long) long_text_ = buffer_.substr(at_, 256);
+      if (!line.too_long) long_text_ = buffer_.substr(at_, std::min(length, kKeptBytes));
       line.too_long = true;
     }
     if (end != std::string::npos) {
@@ -57,4 +61,4 @@ Result<std::optional<TextLine>> TextLines::next() {
   return std::optional<TextLine>(line);
 }
 
-}  // namespace thaw::cli
+}  // namespace thaw

@@ -9,7 +9,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 
-namespace thaw::cli {
+namespace thaw {
 
 struct TextLine {
   std::string_view text;  // without '\n' or "\r\n"; lives until the next line is asked for
@@ -41,4 +41,4 @@ class TextLines {
   std::string long_text_;
 };
 
-}  // namespace thaw::cli
+}  // namespace thaw
