@@ -139,9 +139,10 @@ class Daemon {
     gateway_->use_features(features_->api());
     http::ServerLimits limits;
     limits.header_bytes_max = std::size_t{config_.header_max_kb} << 10;
-    pool_->use_calls({.handler = [this](http::Exchange& exchange,
-                                        const pool::Caller& caller) { return gateway_->handle_call(exchange, caller); },
-                      .limits = limits});
+    pool_->use_calls(
+        {.handler = [this](http::Exchange& exchange,
+                           pool::Caller caller) { return gateway_->handle_call(exchange, std::move(caller)); },
+         .limits = limits});
     limits.connections_max = config_.connections_max;
     server_.emplace(loops_, limits, [this](http::Exchange& exchange) { return gateway_->handle(exchange); });
     loops_.start();

@@ -49,6 +49,10 @@ class Run : public std::enable_shared_from_this<Run> {
     result.executed_version = request_.record->version;
     auto lease = pool_.try_acquire(request_.record);
     if (!lease) {
+      if (Status places = pool::check_places(request_.waiting.get(), *request_.record); !places.ok()) {
+        result.status = std::move(places);
+        co_return result;
+      }
       pool::InitAttempt attempt;
       auto waited = co_await pool_.acquire(loop_, request_.record, attempt);
       if (!waited.ok() && waited.error().kind != ErrorKind::function_failed) {
@@ -65,7 +69,7 @@ class Run : public std::enable_shared_from_this<Run> {
       co_await try_again(result);
     }
     if (lease_.valid()) {
-      lease_.note_hops(request_.hops);
+      lease_.note_call(request_.hops, request_.waiting);
       if (tail_ != nullptr) lease_.copy_output(tail_);
       co_await answer(std::move(payload), std::move(stream), result);
     }

@@ -36,8 +36,9 @@ struct EventRequest {
   std::string payload;
   std::string client_context;
   std::string trace_id;
-  std::uint32_t hops = 0;  // how many calls of functions have led to it
-  bool log_tail = false;   // asks for EventResult::log_tail
+  std::uint32_t hops = 0;                              // how many calls of functions have led to it
+  std::shared_ptr<const pool::CallLink> waiting = {};  // the invocation whose call it is, and waits; or nullptr
+  bool log_tail = false;                               // asks for EventResult::log_tail
   // Borrowed until run() returns. Without it a streamed response is gathered, as one that comes whole.
   ResponseSink* sink = nullptr;
 };

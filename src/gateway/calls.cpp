@@ -25,6 +25,11 @@ std::uint32_t hops_said(const http::RequestHead& request) {
   return std::min(hops, model::kCallHopsMax);
 }
 
+// Whether a function may be behind it, which calls in its turn.
+bool leads_on(RouteKind kind) {
+  return kind == RouteKind::function || kind == RouteKind::openai || kind == RouteKind::control;
+}
+
 Error loop_error(const pool::Caller& caller) {
   return {ErrorKind::forbidden,
           "function " + caller.function + " is itself called by a chain of " + std::to_string(model::kCallHopsMax) +
@@ -34,7 +39,7 @@ Error loop_error(const pool::Caller& caller) {
 
 }  // namespace
 
-http::Task<> Gateway::handle_call(http::Exchange& exchange, const pool::Caller& caller) {
+http::Task<> Gateway::handle_call(http::Exchange& exchange, pool::Caller caller) {
   const http::RequestHead& request = exchange.request();
   auto route = gateway::route(request.fields.find("host"), request.target);
   const CallAccess access = route.ok() ? call_access(*route) : CallAccess::unknown;
@@ -48,13 +53,14 @@ http::Task<> Gateway::handle_call(http::Exchange& exchange, const pool::Caller& 
   if (access == CallAccess::unknown && route.ok()) route->kind = RouteKind::unknown;
   if (route.ok() && (access == CallAccess::allowed || access == CallAccess::invoke)) {
     route->hops = std::max(caller.hops, hops_said(request)) + 1;
-    if (route->hops > model::kCallHopsMax && route->kind != RouteKind::health) {
+    route->waiting = std::move(caller.waiting);
+    if (route->hops > model::kCallHopsMax && leads_on(route->kind)) {
       const Error loop = loop_error(caller);
       log::warn("call_loop function={} version={}", caller.function, caller.version);
       co_return co_await refuse_call(exchange, *route, loop);
     }
   }
-  if (access == CallAccess::invoke) co_return co_await control_.handle_call(exchange, route->target, route->hops);
+  if (access == CallAccess::invoke) co_return co_await control_.handle_call(exchange, *route);
   co_return co_await answer_own(exchange, std::move(route));
 }
 

@@ -74,9 +74,9 @@ http::Task<> ControlApi::handle(http::Exchange& exchange, std::string_view targe
   co_await answer_failure(exchange, std::move(done));
 }
 
-http::Task<> ControlApi::handle_call(http::Exchange& exchange, std::string_view target, std::uint32_t hops) {
+http::Task<> ControlApi::handle_call(http::Exchange& exchange, const Route& route) {
   exchange.set_own_fields("x-amzn-RequestId: " + random_uuid() + "\r\n");
-  Status done = co_await dispatch_call(exchange, target, hops);
+  Status done = co_await dispatch_call(exchange, route);
   co_await answer_failure(exchange, std::move(done));
 }
 
@@ -147,7 +147,7 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
     }
     if (rest == "/invocations") {
       if (method != "POST") co_return no_method();
-      co_return co_await invoke(exchange, name, qualifier, 0);
+      co_return co_await invoke(exchange, name, qualifier);
     }
     if (rest == "/code" && method == "PUT" && qualifier.empty()) co_return co_await update_code(exchange, name);
     if (!rest.empty() && !qualifier.empty())
@@ -161,8 +161,8 @@ http::Task<Status> ControlApi::dispatch(http::Exchange& exchange, std::string_vi
   co_return Error{ErrorKind::not_found, "the control API has no such path"};
 }
 
-http::Task<Status> ControlApi::dispatch_call(http::Exchange& exchange, std::string_view target, std::uint32_t hops) {
-  const auto split = http::split_target(target);
+http::Task<Status> ControlApi::dispatch_call(http::Exchange& exchange, const Route& route) {
+  const auto split = http::split_target(route.target);
   if (!split.ok()) co_return split.error();
   const auto query = http::parse_query(split->query);
   if (!query.ok()) co_return query.error();
@@ -170,7 +170,7 @@ http::Task<Status> ControlApi::dispatch_call(http::Exchange& exchange, std::stri
   const std::string_view behind = split->path.substr(kFunctions.size() + 1);
   const auto named = named_function(behind.substr(0, behind.find('/')), *query);
   if (!named.ok()) co_return named.error();
-  co_return co_await invoke(exchange, named->name, named->qualifier, hops);
+  co_return co_await invoke(exchange, named->name, named->qualifier, &route);
 }
 
 http::Task<Status> ControlApi::dispatch_own(http::Exchange& exchange, std::string_view segment, std::string_view rest,

@@ -43,6 +43,7 @@
 #include "gateway/code_intake.h"
 #include "gateway/control_request.h"
 #include "gateway/layers_api.h"
+#include "gateway/route.h"
 #include "gateway/settings_api.h"
 #include "http/server.h"
 #include "model/tags.h"
@@ -77,9 +78,9 @@ class ControlApi {
   ~ControlApi();
 
   http::Task<> handle(http::Exchange& exchange, std::string_view target);
-  // Lambda's Invoke by a function, from inside its environment: target is one of CallAccess::invoke. Who calls
-  // is known, and needs no signature. hops: how many calls have led to this one, itself included.
-  http::Task<> handle_call(http::Exchange& exchange, std::string_view target, std::uint32_t hops);
+  // Lambda's Invoke by a function, from inside its environment: Who calls
+  // is known, and needs no signature. route: one of CallAccess::invoke.
+  http::Task<> handle_call(http::Exchange& exchange, const Route& route);
   void set_port(std::uint16_t port) { port_ = port; }
   // Starts the environments that are kept initialised; once, when all is ready for functions.
   void start_provisioned() { provisioner_.follow(); }
@@ -95,7 +96,7 @@ class ControlApi {
 
  private:
   http::Task<Status> dispatch(http::Exchange& exchange, std::string_view target);
-  http::Task<Status> dispatch_call(http::Exchange& exchange, std::string_view target, std::uint32_t hops);
+  http::Task<Status> dispatch_call(http::Exchange& exchange, const Route& route);
   http::Task<> answer_failure(http::Exchange& exchange, Status done);
   // Of Thaw's own paths: segment, encoded, and what is behind it.
   http::Task<Status> dispatch_own(http::Exchange& exchange, std::string_view segment, std::string_view rest,
@@ -122,7 +123,7 @@ class ControlApi {
                                                            const std::string& qualifier,
                                                            std::size_t payload_bytes_max = invoke::kPayloadBytesMax);
   http::Task<Status> invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier,
-                            std::uint32_t hops);
+                            const Route* call = nullptr);
 
   // Of functions_api.cpp.
   // Where GetFunction's caller gets the zip: at send_package().

@@ -88,6 +88,7 @@ http::Task<Status> EventRequests::answer(http::Exchange& exchange, const Route& 
   request.function_arn = function_arn(name, qualifier.ok() ? *qualifier : std::string());
   request.payload = *std::move(event);
   request.hops = route.hops;
+  request.waiting = route.waiting;
   request.trace_id = exchange.request().fields.find("x-amzn-trace-id");
   StreamedAnswer streamed(exchange, request_id);
   if (mode == model::InvokeMode::response_stream) request.sink = &streamed;

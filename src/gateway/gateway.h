@@ -38,7 +38,7 @@ class Gateway {
 
   http::Task<> handle(http::Exchange& exchange);
   // A request of a function, from inside its environment (calls.cpp).
-  http::Task<> handle_call(http::Exchange& exchange, const pool::Caller& caller);
+  http::Task<> handle_call(http::Exchange& exchange, pool::Caller caller);
   // Known only once the listener is open.
   void set_port(std::uint16_t port) { control_.set_port(port); }
   void start_provisioned() { control_.start_provisioned(); }

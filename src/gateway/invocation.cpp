@@ -260,6 +260,10 @@ http::Task<> Gateway::invoke(http::Exchange& exchange, Route route, HeldBody* bo
   }
   auto lease = pool_.try_acquire(record);
   if (!lease) {
+    if (const Status places = pool::check_places(route.waiting.get(), *record); !places.ok()) {
+      co_await answer_failure(exchange, route, places.error(), request_id);
+      co_return;
+    }
     auto waited = co_await pool_.acquire(exchange, record);
     if (!waited.ok()) {
       if (!exchange.client_gone()) co_await answer_failure(exchange, route, waited.error(), request_id);
@@ -267,7 +271,7 @@ http::Task<> Gateway::invoke(http::Exchange& exchange, Route route, HeldBody* bo
     }
     lease = std::move(*waited);
   }
-  lease->note_hops(route.hops);
+  lease->note_call(route.hops, route.waiting);
   Invocation invocation(exchange, route, body, *record, std::move(request_id), *std::move(lease));
   co_await invocation.run();
 }

@@ -95,7 +95,7 @@ http::Task<Result<events::EventRequest>> ControlApi::read_invocation(http::Excha
 }
 
 http::Task<Status> ControlApi::invoke(http::Exchange& exchange, const std::string& name, const std::string& qualifier,
-                                      std::uint32_t hops) {
+                                      const Route* call) {
   const std::string type(exchange.request().fields.find("x-amz-invocation-type"));
   const bool event = type == "Event";
   if (!type.empty() && type != "RequestResponse" && type != "DryRun" && !event) {
@@ -104,7 +104,9 @@ http::Task<Status> ControlApi::invoke(http::Exchange& exchange, const std::strin
   auto request = co_await read_invocation(exchange, name, qualifier,
                                           event ? events::kEventPayloadBytesMax : invoke::kPayloadBytesMax);
   if (!request.ok()) co_return request.error();
-  request->hops = hops;
+  if (call != nullptr) request->hops = call->hops;
+  // Nobody waits for an event that is accepted for later.
+  if (call != nullptr && !event) request->waiting = call->waiting;
   if (type == "DryRun") co_return co_await exchange.respond({.status = 204});
   if (event) co_return co_await accept_event(exchange, std::move(*request), qualifier);
   const bool log_tail = request->log_tail;

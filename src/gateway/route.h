@@ -10,9 +10,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string_view>
 
 #include "base/result.h"
+#include "pool/calls.h"
 
 namespace thaw::gateway {
 
@@ -25,6 +27,7 @@ struct Route {
   std::string_view prefix;         // "/fn/NAME" or "/fn/NAME:QUALIFIER" where it was cut off
   std::string_view qualifier;      // as the client wrote it, escapes included; empty where there is none
   std::uint32_t hops = 0;          // of a function's call: how many calls have led here; 0: the request is from outside
+  std::shared_ptr<const pool::CallLink> waiting = {};  // the invocation whose call it is; nullptr where there is none
 };
 
 // Views point into host and target. Errors: invalid_argument for a target that is not one.

@@ -29,6 +29,8 @@ class Counted {
   std::atomic<std::size_t>& count_;
 };
 
+constexpr char kNoPlace[] = "Calls.NoPlace";
+
 http::ServerLimits limits_for(http::ServerLimits limits, std::uint32_t concurrency) {
   limits.connections_max = kConnectionsSpare + 2 * std::size_t{concurrency};
   limits.keep_alive_wait_max = kKeepAliveMax;
@@ -37,19 +39,36 @@ http::ServerLimits limits_for(http::ServerLimits limits, std::uint32_t concurren
 
 }  // namespace
 
-void CallDepths::enter(std::uint32_t hops) {
-  hops = std::min(hops, model::kCallHopsMax);
-  ++running_[hops];
-  last_ = hops;
+Status check_places(const CallLink* waiting, const model::FunctionRecord& record) {
+  std::uint64_t held = 0;
+  for (const CallLink* link = waiting; link != nullptr; link = link->waiting.get())
+    held += link->revision_id == record.revision_id;
+  const model::FunctionConfig& config = record.config;
+  const std::uint64_t places = std::uint64_t{config.environments_max} * config.concurrency;
+  if (held < places) return {};
+  return Error{ErrorKind::overloaded,
+               "function " + config.name + " is called by itself, and has no place for it: all " +
+                   std::to_string(places) + " (environments_max times concurrency) wait for this call",
+               kNoPlace};
 }
 
-void CallDepths::leave(std::uint32_t hops) { --running_[std::min(hops, model::kCallHopsMax)]; }
+void CallLinks::enter(std::shared_ptr<const CallLink> link) {
+  const std::lock_guard lock(mutex_);
+  last_hops_ = link->hops;
+  running_.push_back(std::move(link));
+}
 
-std::uint32_t CallDepths::most() const {
-  for (std::uint32_t hops = model::kCallHopsMax; hops > 0; --hops) {
-    if (running_[hops] > 0) return hops;
-  }
-  return running_[0] > 0 ? 0 : last_.load();
+void CallLinks::leave(const CallLink* link) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(running_, [&](const auto& one) { return one.get() == link; });
+}
+
+void CallLinks::identify(Caller& caller) const {
+  const std::lock_guard lock(mutex_);
+  const auto deepest = std::max_element(running_.begin(), running_.end(),
+                                        [](const auto& a, const auto& b) { return a->hops < b->hops; });
+  if (deepest != running_.end()) caller.waiting = *deepest;
+  caller.hops = deepest != running_.end() ? (*deepest)->hops : last_hops_;
 }
 
 CallServer::CallServer(http::Loops& loops, const CallSetup& setup, Options options, std::atomic<std::size_t>& running)
@@ -84,8 +103,8 @@ http::Task<> CallServer::handle(http::Exchange& exchange) {
   const auto self = shared_from_this();
   const Counted counted(running_);
   Caller caller = caller_;
-  caller.hops = depths_.most();
-  co_await handler_(exchange, caller);
+  links_.identify(caller);
+  co_await handler_(exchange, std::move(caller));
 }
 
 std::shared_ptr<CallServer> FunctionPool::open_calls(const Environment& environment, UniqueFd listener) {

@@ -361,7 +361,7 @@ Lease& Lease::operator=(Lease&& other) noexcept {
     environment_ = std::move(other.environment_);
     init_duration_ = other.init_duration_;
     restore_duration_ = other.restore_duration_;
-    hops_ = other.hops_;
+    link_ = std::move(other.link_);
     was_frozen_ = other.was_frozen_;
     reused_ = other.reused_;
   }
@@ -372,26 +372,30 @@ Lease::~Lease() {
   if (valid()) retire();
 }
 
-void Lease::note_hops(std::uint32_t hops) {
-  if (environment_->calls == nullptr || hops_) return;
-  environment_->calls->depths().enter(hops);
-  hops_ = hops;
+void Lease::note_call(std::uint32_t hops, std::shared_ptr<const CallLink> waiting) {
+  if (environment_->calls == nullptr || link_ != nullptr) return;
+  auto link = std::make_shared<CallLink>();
+  link->waiting = std::move(waiting);
+  link->revision_id = pool_->revision_id();
+  link->hops = hops;
+  link_ = std::move(link);
+  environment_->calls->links().enter(link_);
 }
 
-void Lease::leave_depths() {
-  if (hops_) environment_->calls->depths().leave(*hops_);
-  hops_.reset();
+void Lease::leave_links() {
+  if (link_ != nullptr) environment_->calls->links().leave(link_.get());
+  link_.reset();
 }
 
 void Lease::give_back(std::unique_ptr<http::ClientConnection> connection) {
-  leave_depths();
+  leave_links();
   const auto pool = std::move(pool_);
   const auto environment = std::move(environment_);
   pool->give_back(environment, std::move(connection));
 }
 
 void Lease::retire(const char* reason) {
-  leave_depths();
+  leave_links();
   const auto pool = std::move(pool_);
   const auto environment = std::move(environment_);
   pool->retire(environment, reason);

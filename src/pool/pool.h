@@ -155,9 +155,9 @@ class Lease {
   observe::FunctionLog& log() const;
   // What the function has printed so far is in its log when this returns.
   void take_output(http::TimePoint now);
-  // How many calls have led to the invocation that the environment is lent for: the calls that it makes are counted on
-  // from there.
-  void note_hops(std::uint32_t hops);
+  // What the environment is lent for. hops: how many calls have led to it. waiting: the invocation whose call it is, or
+  // nullptr. Calls that the function makes are counted on from there.
+  void note_call(std::uint32_t hops, std::shared_ptr<const CallLink> waiting);
   // What the function prints from now on goes to the tail as well, for as long as somebody else holds that.
   void copy_output(const std::shared_ptr<observe::LogTail>& tail);
   // take_output(), however lately that was done.
@@ -185,11 +185,11 @@ class Lease {
   std::shared_ptr<Environment> environment_;
   std::optional<std::chrono::microseconds> init_duration_;
   std::optional<std::chrono::microseconds> restore_duration_;
-  std::optional<std::uint32_t> hops_;  // as noted
+  std::shared_ptr<const CallLink> link_;  // as noted, where the function has calls
   bool was_frozen_ = false;
   bool reused_ = false;
 
-  void leave_depths();
+  void leave_links();
 };
 
 struct EnvironmentView {

@@ -97,6 +97,23 @@ def test_openais_api_and_health_are_there(caller):
     assert json.loads(ask(caller, "/healthz")["body"]) == {"status": "ok"}
 
 
+def test_features_are_written_and_read_and_not_defined(daemon, caller):
+    view = {"name": "calls_stats", "entities": [{"name": "id", "type": "Int64"}], "features": [{"name": "n", "type": "Int64"}]}
+    assert daemon.request("POST", "/thaw/v1/features", json={"feature_view": [view]}).status_code == 200
+    rows = {"id": [7], "n": [70], "event_timestamp": ["2026-01-31T12:00:00Z"]}
+    written = ask(
+        caller, "/write-to-online-store", "POST", body=json.dumps({"feature_view_name": "calls_stats", "df": rows})
+    )
+    assert written["status"] == 200, written
+    read = {"features": ["calls_stats:n"], "entities": {"id": [7]}}
+    # As deep as calls go: nothing is called on from here.
+    came = ask(caller, "/get-online-features", "POST", body=json.dumps(read), headers={"Thaw-Hops": "8"})
+    assert json.loads(came["body"])["results"][1]["values"] == [70], came
+    assert ask(caller, "/thaw/v1/features")["status"] == 403
+    assert ask(caller, "/thaw/v1/features/views/calls_stats", "DELETE")["status"] == 403
+    daemon.request("DELETE", "/thaw/v1/features/views/calls_stats")
+
+
 @pytest.mark.parametrize(
     "method, path",
     [
@@ -154,6 +171,24 @@ def test_a_function_that_calls_itself_for_ever_ends(deploy):
     said = json.loads(answer["end"]["body"])
     assert said["code"] == "Calls.LoopDetected" and "a chain of 8 calls" in said["message"]
     assert function.get("/state").status_code == 200
+
+
+@pytest.mark.parametrize("settings", [{"environments_max": 2}, {"environments_max": 1, "concurrency": 2}])
+def test_a_function_whose_places_all_wait_for_its_call_hears_so_at_once(deploy, settings):
+    function = deploy("calls", memory_mb=128, timeout_s=60, **settings)
+    began = time.monotonic()
+    answer = function.get("/own", timeout=60).json()
+    assert answer["depth"] == 2 and answer["end"]["status"] == 429, answer
+    assert json.loads(answer["end"]["body"])["code"] == "Calls.NoPlace"
+    assert time.monotonic() - began < 30  # a queue would have let it wait for 60 s
+    assert ask(function, f"{function.path}/state")["status"] in (200, 429)
+
+
+def test_an_event_function_whose_places_all_wait_for_its_call_hears_so_at_once(daemon, deploy):
+    function = deploy("calls_event", environments_max=1, timeout_s=60)
+    event = {"method": "POST", "path": INVOKE.format(function.name), "body": '{"number": 1}'}
+    answer = daemon.request("POST", INVOKE.format(function.name), data=json.dumps(event), timeout=50).json()
+    assert answer["status"] == 429 and "wait for this call" in answer["body"], answer
 
 
 def test_hops_are_counted_however_the_function_speaks_of_them(caller):
