@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <new>
 
 #include "image/formats.h"
@@ -31,6 +32,10 @@ std::optional<Format> format_of(std::string_view bytes) {
 Status check_size(std::uint64_t width, std::uint64_t height, const DecodeLimits& limits) {
   if (width == 0 || height == 0) {
     return invalid_argument(fmt::format("the picture is {} x {} pixels: a side of 0 shows nothing", width, height));
+  }
+  if (std::max(width, height) > limits.side_max) {
+    return Error{ErrorKind::too_large, fmt::format("the picture is {} x {} pixels; a side may have {} at most", width,
+                                                   height, limits.side_max)};
   }
   if (height > limits.pixels_max / width) {
     return Error{ErrorKind::too_large, fmt::format("the picture is {} x {} pixels; at most {} pixels are possible",

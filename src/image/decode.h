@@ -25,6 +25,7 @@ std::optional<Format> format_of(std::string_view bytes);
 struct DecodeLimits {
   std::size_t bytes_max = 20'000'000;
   std::uint64_t pixels_max = 50'000'000;
+  std::uint32_t side_max = 65'535;  // JPEG's own
   // Of a JPEG. Each scan goes over all pixels once more; encoders write about ten.
   unsigned scans_max = 100;
   // What the JPEG decoder may hold beside the picture: coefficients of a progressive picture take 2 bytes a sample.

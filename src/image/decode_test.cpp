@@ -90,6 +90,14 @@ TEST(DecodeTest, HugeSizesAreRefusedByTheHeader) {
   EXPECT_EQ(error_of(jpeg).kind, ErrorKind::invalid_argument);
 }
 
+TEST(DecodeTest, AChunkLongerThanItsFileIsRefused) {
+  std::string png = sample("png/rgb.png");
+  const std::size_t exif = png.find("eXIf");
+  ASSERT_NE(exif, std::string::npos);
+  png.replace(exif - 4, 4, "\x62\x01\x01\x01");
+  EXPECT_THAT(error_of(png).message, HasSubstr("cut short"));
+}
+
 TEST(DecodeTest, FlippedBytesDoNoHarm) {
   for (const char* name : kSamples) {
     const std::string whole = sample(name);

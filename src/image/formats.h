@@ -19,7 +19,7 @@ Result<Decoded> decode_jpeg(std::string_view bytes, const DecodeLimits& limits);
 Result<Decoded> decode_png(std::string_view bytes, const DecodeLimits& limits);
 Result<Decoded> decode_webp(std::string_view bytes, const DecodeLimits& limits);
 
-// Errors: invalid_argument for a side of 0; too_large for more pixels than the limit.
+// Errors: invalid_argument for a side of 0; too_large past a limit.
 Status check_size(std::uint64_t width, std::uint64_t height, const DecodeLimits& limits);
 // Errors: too_large when there is no memory for it.
 Result<Picture> make_picture(Size size);

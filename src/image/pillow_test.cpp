@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -92,6 +93,24 @@ TEST_F(PillowTest, CoefficientsOfAProgressiveJpegAreBounded) {
   ASSERT_FALSE(decoded.ok());
   EXPECT_EQ(decoded.error().kind, ErrorKind::too_large);
   EXPECT_NE(decoded.error().message.find("progressive"), std::string::npos);
+}
+
+TEST_F(PillowTest, WhatAPngHoldsBesideItsPixelsIsNotUnpacked) {
+  for (const char* name : {"text", "international-text", "profile", "pixels"}) {
+    SCOPED_TRACE(name);
+    rusage before{};
+    rusage after{};
+    ::getrusage(RUSAGE_SELF, &before);
+    const auto decoded = decode(read(folder_ / fmt::format("{}.bomb", name)));
+    ::getrusage(RUSAGE_SELF, &after);
+    ASSERT_TRUE(decoded.ok()) << decoded.error().message;
+    EXPECT_EQ(decoded->size, (Size{1, 1}));
+    EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 32 * 1024);  // KiB
+  }
+  const auto row = decode(read(folder_ / "row.bomb"));
+  ASSERT_FALSE(row.ok());
+  EXPECT_EQ(row.error().kind, ErrorKind::too_large);
+  EXPECT_NE(row.error().message.find("65535"), std::string::npos);
 }
 
 TEST_F(PillowTest, ResizesToTheSamePixels) {

@@ -2,6 +2,7 @@
 // setjmp of its own, and nothing with a destructor is made there.
 #include <png.h>
 
+#include <algorithm>
 #include <array>
 #include <csetjmp>
 #include <cstring>
@@ -20,6 +21,21 @@ constexpr std::size_t kMessageBytesMax = 128;
 constexpr std::array<png_byte, 35> kIgnored = {'i', 'C', 'C', 'P', 0,   'z', 'T', 'X', 't', 0,   'i', 'T',
                                                'X', 't', 0,   't', 'E', 'X', 't', 0,   's', 'P', 'L', 'T',
                                                0,   'h', 'I', 'S', 'T', 0,   'p', 'C', 'A', 'L', 0};
+
+// libpng allocates for some chunks what their length says before it looks at whether there is so much. So all lengths
+// are checked against the file first. (PNG specification, section 5.3: length, type, data, checksum.)
+Status check_chunks(std::string_view bytes) {
+  constexpr std::size_t kSignatureBytes = 8;
+  constexpr std::size_t kAroundData = 12;
+  std::string_view rest = bytes.substr(std::min(kSignatureBytes, bytes.size()));
+  for (;;) {
+    if (rest.size() < kAroundData) return cut_short(Format::png);
+    const std::uint32_t length = png_get_uint_32(reinterpret_cast<png_const_bytep>(rest.data()));
+    if (length > rest.size() - kAroundData) return cut_short(Format::png);
+    if (rest.substr(4, 4) == "IEND") return {};
+    rest.remove_prefix(kAroundData + length);
+  }
+}
 
 class PngDecoder {
  public:
@@ -127,6 +143,7 @@ class PngDecoder {
 }  // namespace
 
 Result<Decoded> decode_png(std::string_view bytes, const DecodeLimits& limits) {
+  RETURN_IF_ERROR(check_chunks(bytes));
   PngDecoder decoder(bytes, limits);
   return decoder.decode();
 }

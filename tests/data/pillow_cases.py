@@ -4,6 +4,7 @@
     pillow_cases.py FOLDER
 
 NAME.file    a JPEG, PNG or WebP; NAME.rgb what ImageOps.exif_transpose(Image.open(...)).convert("RGB") is
+NAME.bomb    a PNG that holds more than it shows
 resize-N.rgb a picture; resize-N.F.WxH.rgb the same resized with Pillow's filter number F
 An .rgb file is "WIDTH HEIGHT\\n" and the pixels, three bytes each.
 """
@@ -12,6 +13,7 @@ import io
 import random
 import struct
 import sys
+import warnings
 import zlib
 from pathlib import Path
 
@@ -110,6 +112,17 @@ def files():
     yield "one-pixel", encode(Image.new("RGB", (1, 1), (1, 2, 3)), "PNG")
 
 
+def bombs():
+    """A pixel, and 200 MB of text or colour profile that is packed into 200 kB; a picture of one long row."""
+    packed = zlib.compress(bytes(200_000_000))
+    rows = plain_rows((1, 1), 3, 1)
+    yield "text", png((1, 1), 8, 2, rows, extra=chunk(b"zTXt", b"a\0\0" + packed))
+    yield "international-text", png((1, 1), 8, 2, rows, extra=chunk(b"iTXt", b"a\0\1\0\0\0" + packed))
+    yield "profile", png((1, 1), 8, 2, rows, extra=chunk(b"iCCP", b"a\0\0" + packed))
+    yield "pixels", png((1, 1), 8, 2, [*rows, bytes(100_000_000)])
+    yield "row", png((100_000, 1), 8, 2, plain_rows((100_000, 1), 3, 1))
+
+
 def resizes():
     yield (97, 61), [(97, 61), (48, 30), (13, 61), (97, 7), (150, 99), (1, 1), (224, 200), (96, 60)]
     yield (640, 427), [(383, 256), (256, 170), (40, 300)]
@@ -119,9 +132,12 @@ def resizes():
 
 def main():
     folder = Path(sys.argv[1])
+    warnings.simplefilter("ignore")  # of palettes with transparency, which are meant
     for name, data in files():
         (folder / f"{name}.file").write_bytes(data)
         write_rgb(folder / f"{name}.rgb", ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    for name, data in bombs():
+        (folder / f"{name}.bomb").write_bytes(data)
     for number, (size, targets) in enumerate(resizes()):
         image = noise("RGB", size, number)
         write_rgb(folder / f"resize-{number}.rgb", image)
