@@ -15,9 +15,8 @@ namespace thaw::features {
 struct FeatureStore::Compiled {
   struct View {
     const FeatureView* view = nullptr;
-    std::vector<FeatureSlot> slots;                                  // of all features
-    std::unordered_map<std::string_view, std::uint32_t> feature_at;  // its place among the view's
-    std::unordered_map<std::string_view, std::uint64_t> feature_ids;
+    std::vector<FeatureSlot> slots;                              // of all features
+    std::unordered_map<std::string_view, FeatureSlot> features;  // by name
   };
 
   explicit Compiled(Definitions all) : definitions(std::move(all)) {
@@ -26,8 +25,7 @@ struct FeatureStore::Compiled {
       compiled.view = &view;
       compiled.slots = feature_slots(view.features);
       for (const FeatureSlot& slot : compiled.slots) {
-        compiled.feature_at[view.features[slot.at].name] = slot.at;
-        compiled.feature_ids[view.features[slot.at].name] = slot.id;
+        compiled.features[view.features[slot.at].name] = slot;
       }
       for (const EntityKey& entity : view.entities) entity_names.insert(entity.name);
     }

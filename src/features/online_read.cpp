@@ -110,7 +110,9 @@ Result<FeatureStore::Plan> FeatureStore::plan(const Compiled& compiled, const On
   RETURN_IF_ERROR(check_entities(request, wanted->size()));
   Plan plan;
   plan.entities = request.entities.front().values.size();
-  std::unordered_set<std::string> names;
+  // Views into the request and the answer, whose strings stay where they are.
+  std::unordered_set<std::string_view> names;
+  names.reserve(request.entities.size() + wanted->size());
   for (const EntityColumn& column : request.entities) {
     if (!compiled.entity_names.contains(column.name)) return missing("entity key", column.name);
     if (!names.insert(column.name).second)
@@ -125,20 +127,17 @@ Result<FeatureStore::Plan> FeatureStore::plan(const Compiled& compiled, const On
       if (found == compiled.views.end()) return missing("feature view", reference.view);
       view = plan.views.insert(plan.views.end(), Plan::View{.compiled = &found->second});
     }
-    const auto at = view->compiled->feature_at.find(reference.feature);
-    if (at == view->compiled->feature_at.end()) return missing("feature", reference.view + ":" + reference.feature);
-    const model::FeatureField& field = view->compiled->view->features[at->second];
-    view->slots.push_back({view->compiled->feature_ids.find(reference.feature)->second,
-                           static_cast<std::uint32_t>(view->columns.size()), field.type});
+    const auto slot = view->compiled->features.find(reference.feature);
+    if (slot == view->compiled->features.end()) return missing("feature", reference.view + ":" + reference.feature);
+    view->slots.push_back({slot->second.id, static_cast<std::uint32_t>(view->columns.size()), slot->second.type});
     view->columns.push_back(answer.features.size());
-    OnlineColumn column;
+    OnlineColumn& column = answer.features.emplace_back();
     column.name = request.full_names ? reference.view + "__" + reference.feature : reference.feature;
-    column.type = field.type;
+    column.type = slot->second.type;
     column.view = static_cast<std::size_t>(view - plan.views.begin());
     if (!names.insert(column.name).second)
       return invalid_argument("features: " + shown(column.name) +
                               " would be there twice: name it once, or ask for full_feature_names");
-    answer.features.push_back(std::move(column));
   }
   for (Plan::View& view : plan.views) {
     std::sort(view.slots.begin(), view.slots.end(),

@@ -114,6 +114,10 @@ Result<std::vector<FeatureRow>> rows_of_columns(const FeatureView& view, const j
   if (count > kRowsPerWriteMax)
     return invalid_argument("df: at most " + std::to_string(kRowsPerWriteMax) + " rows may come at once");
   std::vector<FeatureRow> rows(count);
+  for (FeatureRow& row : rows) {
+    row.entities.reserve(view.entities.size());
+    row.values.reserve(view.features.size());
+  }
   RETURN_IF_ERROR(read_times(columns, view, rows));
   for (const EntityKey& entity : view.entities) {
     ASSIGN_OR_RETURN(const json::array* column, column_of(columns, entity.name, count));

@@ -282,3 +282,24 @@ def test_the_command_applies_pushes_reads_and_deletes(daemon, tmp_path):
     for one in (f"{name}_service", f"{name}_push", name):
         assert daemon.run("features", "delete", one).returncode == 0
     fails("no view, service or push source", "delete", name)
+
+
+def test_as_many_entities_as_may_be_come_in_their_order(daemon):
+    """Read part by part: small rows and large ones, of two views."""
+    count, large = 10_000, 200
+    apply(daemon, view("e2e_many", {"f": "Int64"}), view("e2e_large", {"text": "String"}))
+    for start in range(0, count, 5000):
+        ids = list(range(start, start + 5000))
+        frame = {"driver_id": ids, "f": [3 * one for one in ids], "event_timestamp": [1 + one for one in ids]}
+        assert write(daemon, "e2e_many", **frame).status_code == 200
+    texts = [chr(ord("a") + n % 26) * 100_000 for n in range(large)]
+    frame = {"driver_id": list(range(large)), "text": texts, "event_timestamp": [now()] * large}
+    assert write(daemon, "e2e_large", **frame).status_code == 200
+    ids = list(range(count - 1, -1, -1))
+    answer = get(daemon, ["e2e_large:text", "e2e_many:f"], {"driver_id": ids}).json()["results"]
+    assert answer[2]["values"] == [3 * one for one in ids]
+    assert answer[2]["event_timestamps"][-2:] == ["1970-01-01T00:00:02Z", "1970-01-01T00:00:01Z"]
+    assert answer[1]["values"][-large:] == texts[::-1] and answer[1]["values"][:-large] == [None] * (count - large)
+    assert answer[1]["statuses"].count("NOT_FOUND") == count - large
+    refused = get(daemon, ["e2e_large:text"], {"driver_id": [n % large for n in range(5000)]})
+    assert refused.status_code == 413 and "128 MB" in refused.json()["detail"]
