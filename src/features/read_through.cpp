@@ -18,6 +18,8 @@ constexpr std::size_t kShardsMax = 16;
 constexpr std::size_t kShardBytesMin = 1 << 20;
 // What an entry costs besides its bytes: list and map nodes, the row, the allocator's part.
 constexpr std::size_t kEntryOverheadBytes = 256;
+// Of values that read_now() copies: more of them keep a caller that must not block.
+constexpr std::size_t kBytesNowMax = 1 << 20;
 
 struct KeyHash {
   std::size_t operator()(const OnlineKey& key) const {
@@ -359,6 +361,7 @@ std::optional<std::vector<std::optional<OnlineRow>>> ReadThroughStore::read_now(
   const TimePoint looked = now();
   const std::int64_t wall = wall_ms();
   std::size_t negative = 0;
+  std::size_t bytes = 0;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     Row row;
     {
@@ -370,6 +373,8 @@ std::optional<std::vector<std::optional<OnlineRow>>> ReadThroughStore::read_now(
       shard.touch(keys[i]);
     }
     if (!row) ++negative;
+    bytes += row ? row->value.size() : 0;
+    if (bytes > kBytesNowMax) return std::nullopt;
     if (row && !expired(*row, wall)) rows[i] = *row;
   }
   // Counted once all are known: a read that could not be answered here is counted by read().

@@ -59,7 +59,7 @@ class ReadThroughStore final : public ports::OnlineStore {
 
   Status write(std::string_view table, std::span<const ports::OnlineRow> rows) override;
   Result<std::vector<std::optional<ports::OnlineRow>>> read(std::span<const ports::OnlineKey> keys) override;
-  // All of them fresh, and none to be refreshed.
+  // Where all of them are fresh, none is to be refreshed, and their values have no more than 1 MB.
   std::optional<std::vector<std::optional<ports::OnlineRow>>> read_now(std::span<const ports::OnlineKey> keys) override;
   Result<std::vector<ports::OnlineRow>> scan(std::string_view table, std::string_view after,
                                              std::size_t count_max) override;

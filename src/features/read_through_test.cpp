@@ -342,6 +342,10 @@ TEST_F(ReadThrough, WhatIsFreshIsKnownWithoutWaiting) {
   EXPECT_FALSE(rows->at(1));
   EXPECT_EQ(store->counts().hits, 2U);
   EXPECT_EQ(store->counts().negative, 1U);
+  write(row("a", std::string((1 << 20) + 1, 'x'), 2));
+  EXPECT_FALSE(store->read_now(keys)) << "more than a loop should copy";
+  write(row("a", "2", 3));
+  EXPECT_TRUE(store->read_now(keys));
   clock_ms += 55000;
   EXPECT_FALSE(store->read_now(keys)) << "somebody has to refresh it";
   EXPECT_EQ(behind->reads, 2);

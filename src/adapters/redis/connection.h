@@ -26,7 +26,8 @@ using RedisCommand = std::vector<std::string_view>;
 class RedisConnection {
  public:
   struct Timeouts {
-    std::chrono::milliseconds connect{1000};  // with the greeting: AUTH, SELECT, PING
+    // With the greeting (AUTH, SELECT, PING), without the name's resolution, which hiredis waits for.
+    std::chrono::milliseconds connect{1000};
     std::chrono::milliseconds command{2000};  // of one pipeline
   };
   // scripts: loaded by the greeting, so that EVALSHA finds them.
