@@ -107,10 +107,16 @@ TEST_F(PillowTest, WhatAPngHoldsBesideItsPixelsIsNotUnpacked) {
     EXPECT_EQ(decoded->size, (Size{1, 1}));
     EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 32 * 1024);  // KiB
   }
-  const auto row = decode(read(folder_ / "row.bomb"));
-  ASSERT_FALSE(row.ok());
-  EXPECT_EQ(row.error().kind, ErrorKind::too_large);
-  EXPECT_NE(row.error().message.find("65535"), std::string::npos);
+}
+
+TEST_F(PillowTest, ManyScansAndLongRowsAreRefused) {
+  for (const auto& [name, limit] : {std::pair("scans", "100 scans"), std::pair("row", "65535")}) {
+    const auto decoded = decode(read(folder_ / fmt::format("{}.bomb", name)));
+    ASSERT_FALSE(decoded.ok()) << name;
+    EXPECT_EQ(decoded.error().kind, ErrorKind::too_large);
+    EXPECT_NE(decoded.error().message.find(limit), std::string::npos) << decoded.error().message;
+  }
+  EXPECT_TRUE(decode(read(folder_ / "scans.bomb"), {.scans_max = 1000}).ok());
 }
 
 TEST_F(PillowTest, ResizesToTheSamePixels) {

@@ -4,7 +4,7 @@
     pillow_cases.py FOLDER
 
 NAME.file    a JPEG, PNG or WebP; NAME.rgb what ImageOps.exif_transpose(Image.open(...)).convert("RGB") is
-NAME.bomb    a PNG that holds more than it shows
+NAME.bomb    a PNG or JPEG that holds more than it shows
 resize-N.rgb a picture; resize-N.F.WxH.rgb the same resized with Pillow's filter number F
 An .rgb file is "WIDTH HEIGHT\\n" and the pixels, three bytes each.
 """
@@ -113,13 +113,16 @@ def files():
 
 
 def bombs():
-    """A pixel, and 200 MB of text or colour profile that is packed into 200 kB; a picture of one long row."""
+    """A pixel, and 200 MB of text or colour profile that is packed into 200 kB; a scan 200 times; a very long row."""
     packed = zlib.compress(bytes(200_000_000))
     rows = plain_rows((1, 1), 3, 1)
     yield "text", png((1, 1), 8, 2, rows, extra=chunk(b"zTXt", b"a\0\0" + packed))
     yield "international-text", png((1, 1), 8, 2, rows, extra=chunk(b"iTXt", b"a\0\1\0\0\0" + packed))
     yield "profile", png((1, 1), 8, 2, rows, extra=chunk(b"iCCP", b"a\0\0" + packed))
     yield "pixels", png((1, 1), 8, 2, [*rows, bytes(100_000_000)])
+    progressive = encode(noise("RGB", (64, 48)), "JPEG", progressive=True)
+    last = progressive.rindex(b"\xff\xda")
+    yield "scans", progressive[:last] + progressive[last:-2] * 200 + progressive[-2:]
     yield "row", png((100_000, 1), 8, 2, plain_rows((100_000, 1), 3, 1))
 
 
