@@ -231,6 +231,19 @@ def test_a_store_that_is_away_at_the_start_does_not_keep_the_daemon(serve, kind)
         assert visits(thaw, 1) == [10]
 
 
+@pytest.mark.parametrize("kind", NEEDED)
+def test_daemons_share_a_store_and_see_each_others_writes_when_their_caches_time_is_over(serve, kind):
+    with server_of(kind) as server:
+        one, other = (serve(features_online_store=server.url, features_cache_ttl_s=1) for _ in range(2))
+        define(one)
+        define(other)
+        assert write(one, {1: 10}).status_code == 200
+        assert visits(other, 1) == [10]
+        assert write(one, {1: 11}, event="2026-02-01T00:00:00Z").status_code == 200
+        assert visits(one, 1) == [11], "the writer sees it at once"
+        harness.wait_for(lambda: visits(other, 1) == [11], "the other daemon to see it")
+
+
 def test_redis_is_a_cache_that_daemons_share_in_front_of_postgresql(serve):
     with server_of("postgresql") as store, server_of("redis") as cache:
         settings = {"features_online_store": store.url, "features_cache": cache.url, "features_cache_mb": 0}
