@@ -1,12 +1,14 @@
 #include "adapters/sqlite/online_store.h"
 
 #include <atomic>
-#include <chrono>
+#include <condition_variable>
+#include <deque>
 #include <limits>
 #include <mutex>
 #include <shared_mutex>
 #include <unordered_map>
 
+#include "adapters/online/bounds.h"
 #include "adapters/sqlite/database.h"
 
 namespace thaw::adapters {
@@ -50,37 +52,6 @@ constexpr std::string_view kWrite =
     " OR (excluded.event_ms = rows.event_ms AND excluded.created_ms >= rows.created_ms)"
     " OR (rows.expires_ms > 0 AND rows.expires_ms <= ?7)";
 
-std::int64_t now_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
-Status check_table(std::string_view table) {
-  if (!table.empty() && table.size() <= ports::kOnlineTableBytesMax) return {};
-  return invalid_argument("a table's name must have 1 to " + std::to_string(ports::kOnlineTableBytesMax) + " bytes");
-}
-
-Status check_key(std::string_view key) {
-  if (!key.empty() && key.size() <= ports::kOnlineKeyBytesMax) return {};
-  return invalid_argument("a key must have 1 to " + std::to_string(ports::kOnlineKeyBytesMax) + " bytes");
-}
-
-Status check_count(std::size_t count) {
-  if (count <= ports::kOnlineKeysMax) return {};
-  return invalid_argument("at most " + std::to_string(ports::kOnlineKeysMax) + " keys may come at once");
-}
-
-Status check_rows(std::string_view table, std::span<const OnlineRow> rows) {
-  RETURN_IF_ERROR(check_table(table));
-  RETURN_IF_ERROR(check_count(rows.size()));
-  for (const OnlineRow& row : rows) {
-    RETURN_IF_ERROR(check_key(row.key));
-    if (row.value.size() > ports::kOnlineValueBytesMax)
-      return invalid_argument("a value must have at most " + std::to_string(ports::kOnlineValueBytesMax) + " bytes");
-  }
-  return {};
-}
-
 // A connection that reads, with its statements. Threads: whoever holds its mutex.
 struct Reader {
   std::mutex mutex;
@@ -114,37 +85,38 @@ class OnlineStore final : public ports::OnlineStore {
     return {};
   }
 
+  // What waits while others are written goes into the next transaction together: the disk is waited for once.
   Status write(std::string_view table, std::span<const OnlineRow> rows) override {
-    RETURN_IF_ERROR(check_rows(table, rows));
+    RETURN_IF_ERROR(check_online_rows(table, rows));
     if (rows.empty()) return {};
-    const std::lock_guard lock(writer_mutex_);
-    const std::int64_t now = now_ms();
-    ASSIGN_OR_RETURN(auto transaction, SqliteTransaction::begin(writer_, Durability::full));
-    ASSIGN_OR_RETURN(const std::int64_t view, number_for(table));
-    for (const OnlineRow& row : rows) {
-      RETURN_IF_ERROR(write_.bind(1, view)
-                          .bind_blob(2, row.key)
-                          .bind(3, row.event_ms)
-                          .bind(4, row.created_ms)
-                          .bind(5, row.expires_ms)
-                          .bind_blob(6, row.value)
-                          .bind(7, now)
-                          .run());
+    Write mine{.table = table, .rows = rows};
+    std::unique_lock lock(waiting_mutex_);
+    waiting_.push_back(&mine);
+    while (!mine.done) {
+      if (writing_) {
+        written_.wait(lock);
+        continue;
+      }
+      writing_ = true;
+      const std::vector<Write*> together = take_waiting();
+      lock.unlock();
+      const Status result = write_together(together);
+      lock.lock();
+      writing_ = false;
+      for (Write* const one : together) {
+        one->result = result;
+        one->done = true;
+      }
+      written_.notify_all();
     }
-    if (now - swept_ms_ >= kSweepEveryMs || now < swept_ms_) {
-      RETURN_IF_ERROR(sweep_.bind(1, now).bind(2, kSweepRowsMax).run());
-      swept_ms_ = now;
-    }
-    RETURN_IF_ERROR(transaction.commit());
-    remember(table, view);
-    return {};
+    return mine.result;
   }
 
   Result<Rows> read(std::span<const OnlineKey> keys) override {
-    RETURN_IF_ERROR(check_count(keys.size()));
+    RETURN_IF_ERROR(check_online_keys(keys));
     Rows rows(keys.size());
     if (keys.empty()) return rows;
-    const std::int64_t now = now_ms();
+    const std::int64_t now = online_now_ms();
     Reader& reader = a_reader();
     const std::lock_guard lock(reader.mutex, std::adopt_lock);
     // One transaction: one look at the file's state, and one state for all keys.
@@ -169,7 +141,7 @@ class OnlineStore final : public ports::OnlineStore {
     Reader& reader = a_reader();
     const std::lock_guard lock(reader.mutex, std::adopt_lock);
     const std::size_t bounded = std::min<std::size_t>(count_max, std::numeric_limits<std::int64_t>::max());
-    reader.scan.bind(1, *view).bind_blob(2, after).bind(3, now_ms()).bind(4, static_cast<std::int64_t>(bounded));
+    reader.scan.bind(1, *view).bind_blob(2, after).bind(3, online_now_ms()).bind(4, static_cast<std::int64_t>(bounded));
     while (true) {
       ASSIGN_OR_RETURN(const bool more, reader.scan.step());
       if (!more) return rows;
@@ -182,7 +154,7 @@ class OnlineStore final : public ports::OnlineStore {
   }
 
   Status remove(std::string_view table, std::span<const std::string> keys) override {
-    RETURN_IF_ERROR(check_count(keys.size()));
+    RETURN_IF_ERROR(check_online_removal(table, keys));
     const std::optional<std::int64_t> view = number_of(table);
     if (!view || keys.empty()) return {};
     const std::lock_guard lock(writer_mutex_);
@@ -209,6 +181,58 @@ class OnlineStore final : public ports::OnlineStore {
   std::string name() const override { return "embedded"; }
 
  private:
+  // A write that waits for its transaction; on its thread's stack until it is done.
+  struct Write {
+    std::string_view table;
+    std::span<const OnlineRow> rows;
+    Status result{};
+    bool done = false;
+  };
+
+  // With waiting_mutex_. The oldest, as many as make one write's worth of rows; one at least.
+  std::vector<Write*> take_waiting() {
+    std::vector<Write*> together;
+    for (std::size_t rows = 0; !waiting_.empty(); waiting_.pop_front()) {
+      rows += waiting_.front()->rows.size();
+      if (!together.empty() && rows > ports::kOnlineKeysMax) break;
+      together.push_back(waiting_.front());
+    }
+    return together;
+  }
+
+  Status write_together(std::span<Write* const> writes) {
+    const std::lock_guard lock(writer_mutex_);
+    const std::int64_t now = online_now_ms();
+    ASSIGN_OR_RETURN(auto transaction, SqliteTransaction::begin(writer_, Durability::full));
+    std::vector<std::int64_t> views;
+    for (const Write* const one : writes) {
+      ASSIGN_OR_RETURN(const std::int64_t view, number_for(one->table));
+      views.push_back(view);
+      RETURN_IF_ERROR(write_rows(view, one->rows, now));
+    }
+    if (now - swept_ms_ >= kSweepEveryMs || now < swept_ms_) {
+      RETURN_IF_ERROR(sweep_.bind(1, now).bind(2, kSweepRowsMax).run());
+      swept_ms_ = now;
+    }
+    RETURN_IF_ERROR(transaction.commit());
+    for (std::size_t i = 0; i < writes.size(); ++i) remember(writes[i]->table, views[i]);
+    return {};
+  }
+
+  Status write_rows(std::int64_t view, std::span<const OnlineRow> rows, std::int64_t now) {
+    for (const OnlineRow& row : rows) {
+      RETURN_IF_ERROR(write_.bind(1, view)
+                          .bind_blob(2, row.key)
+                          .bind(3, row.event_ms)
+                          .bind(4, row.created_ms)
+                          .bind(5, row.expires_ms)
+                          .bind_blob(6, row.value)
+                          .bind(7, now)
+                          .run());
+    }
+    return {};
+  }
+
   Status make_schema() {
     ASSIGN_OR_RETURN(const std::int64_t tables,
                      one_number("SELECT count(*) FROM sqlite_master WHERE name = 'schema_version'"));
@@ -330,6 +354,10 @@ class OnlineStore final : public ports::OnlineStore {
     std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
   };
 
+  std::mutex waiting_mutex_;  // alone, or before writer_mutex_ is taken
+  std::condition_variable written_;
+  std::deque<Write*> waiting_;  // guarded by waiting_mutex_
+  bool writing_ = false;        // guarded by waiting_mutex_: somebody has a transaction under way
   std::mutex writer_mutex_;
   // Guarded by writer_mutex_, to swept_ms_.
   SqliteDatabase writer_;

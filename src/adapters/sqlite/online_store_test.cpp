@@ -131,6 +131,33 @@ TEST(EmbeddedOnlineStore, WhatWasWrittenSurvivesAKill) {
   EXPECT_EQ(rows->size(), 5U);
 }
 
+// Writes that wait for each other go together: each has its answer once it is stored.
+TEST(EmbeddedOnlineStore, ManyWritersAtOnceAllHaveTheirRows) {
+  constexpr int kWriters = 16;
+  constexpr int kWrites = 20;
+  const FolderForTest folder;
+  auto opened = open_embedded_online_store(folder.at("online.db"), {});
+  ASSERT_TRUE(opened.ok());
+  std::atomic<int> lost{0};
+  std::vector<std::thread> writers;
+  for (int writer = 0; writer < kWriters; ++writer) {
+    writers.emplace_back([&, writer] {
+      const std::string table = "t" + std::to_string(writer % 3);
+      for (int i = 0; i < kWrites; ++i) {
+        const std::string key = std::to_string(writer) + "." + std::to_string(i);
+        if (!(*opened)->write(table, std::vector{row(key, key)}).ok()) ++lost;
+        const auto rows = (*opened)->read(std::vector<ports::OnlineKey>{{table, key}});
+        if (!rows.ok() || !rows->front() || rows->front()->value != key) ++lost;
+      }
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  EXPECT_EQ(lost, 0);
+  std::size_t found = 0;
+  for (const char* table : {"t0", "t1", "t2"}) found += (*opened)->scan(table, {}, 1000)->size();
+  EXPECT_EQ(found, static_cast<std::size_t>(kWriters * kWrites));
+}
+
 TEST(EmbeddedOnlineStore, WhatHasExpiredMakesRoom) {
   const FolderForTest folder;
   const std::string path = folder.at("online.db");
