@@ -199,6 +199,10 @@ void EventIndex::extend(std::uint64_t handle, Clock::time_point until) {
   if (const auto found = leases_.find(handle); found != leases_.end()) found->second.until = until;
 }
 
+void EventIndex::note_followed(std::uint64_t handle) {
+  if (const auto found = leases_.find(handle); found != leases_.end()) found->second.followed = true;
+}
+
 void EventIndex::release(std::uint64_t handle) {
   const auto found = leases_.find(handle);
   if (found == leases_.end()) return;

@@ -45,8 +45,8 @@ class EventIndex {
     std::string id;
     std::uint64_t sequence = 0;
     std::uint64_t state_sequence = 0;
-    std::uint64_t bytes = 0;
     Clock::time_point until;
+    bool followed = false;  // what follows it is stored
   };
 
   // self: this process, as an owner. Others that were not heard of for gone_after have what they had taken from them.
@@ -73,6 +73,7 @@ class EventIndex {
   std::uint64_t lease(Lease lease);
   const Lease* find(std::uint64_t handle) const;
   void extend(std::uint64_t handle, Clock::time_point until);
+  void note_followed(std::uint64_t handle);
   void release(std::uint64_t handle);
   // Releases those that ran out; when the next one does.
   Clock::time_point expire_leases(Clock::time_point now);

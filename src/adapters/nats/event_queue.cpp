@@ -149,8 +149,7 @@ class NatsEventQueue final : public ports::EventQueue {
       }
     }
     for (const Ended& one : ended) {
-      if (one.settlement->kind == Settlement::Kind::done && !one.settlement->next.empty())
-        RETURN_IF_ERROR(store(one.settlement->next, OnFailure::leave));
+      if (one.settlement->kind == Settlement::Kind::done) RETURN_IF_ERROR(follow(one));
       if (one.settlement->kind == Settlement::Kind::bury) RETURN_IF_ERROR(bury(one));
     }
     RETURN_IF_ERROR(put_back(ended));
@@ -308,11 +307,8 @@ class NatsEventQueue final : public ports::EventQueue {
   TakenEvent taken_of(const EventIndex::Entry& entry, std::uint64_t state, std::chrono::milliseconds lease,
                       const natsMsg& message) {
     const std::string_view body = body_of(&message);
-    return {.handle = view_.index.lease({.id = entry.id,
-                                         .sequence = entry.sequence,
-                                         .state_sequence = state,
-                                         .bytes = entry.bytes,
-                                         .until = Clock::now() + lease}),
+    return {.handle = view_.index.lease(
+                {.id = entry.id, .sequence = entry.sequence, .state_sequence = state, .until = Clock::now() + lease}),
             .id = entry.id,
             .lane = entry.event.lane,
             .body = std::string(body),
@@ -320,6 +316,15 @@ class NatsEventQueue final : public ports::EventQueue {
             .attempts = entry.has_state() ? entry.state.attempts : 0,
             .failures = entry.has_state() ? entry.state.failures : 0,
             .again = entry.given_out()};
+  }
+
+  // Once: a settlement that is tried again must not put what has run meanwhile.
+  Status follow(const Ended& one) {
+    if (one.settlement->next.empty() || one.lease.followed) return {};
+    RETURN_IF_ERROR(store(one.settlement->next, OnFailure::leave));
+    const std::lock_guard lock(view_.mutex);
+    view_.index.note_followed(one.settlement->handle);
+    return {};
   }
 
   Status bury(const Ended& one) {
