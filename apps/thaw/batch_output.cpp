@@ -82,6 +82,17 @@ Result<std::uint64_t> for_each_old_line(const std::string& path, const std::func
   }
 }
 
+// Whether it is an output at all: nothing else is dropped.
+Status check_first_line(const std::string& path) {
+  ASSIGN_OR_RETURN(UniqueFd file, sys::open(path, O_RDONLY));
+  TextLines lines(std::move(file), kOutputLineBytesMax);
+  ASSIGN_OR_RETURN(const std::optional<TextLine> line, lines.next());
+  if (!line || line->text.starts_with("{\"id\":")) return {};
+  return Error{
+      ErrorKind::conflict,
+      path + " holds something else than a batch's lines: --restart drops no such file; name another --output"};
+}
+
 Status lock_file(const UniqueFd& fd, const std::string& path) {
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return {};
   if (errno != EWOULDBLOCK) return sys::errno_error(path);
@@ -162,8 +173,9 @@ Result<OpenedOutput> open_lines_output(const std::string& path, ExistingOutput e
       } else if (::ftruncate(file.get(), static_cast<off_t>(end)) != 0) {
         return sys::errno_error(path);
       }
-    } else if (::ftruncate(file.get(), 0) != 0) {
-      return sys::errno_error(path);
+    } else {
+      RETURN_IF_ERROR(check_first_line(path));
+      if (::ftruncate(file.get(), 0) != 0) return sys::errno_error(path);
     }
   }
   opened.output = std::make_unique<LinesFile>(std::move(file), path, is_regular);

@@ -43,7 +43,7 @@ struct OpenedOutput {
 // The file is this process's alone until it is closed (flock(2)). With resume, a last line that is torn is cut off, and
 // the lines of inputs that failed are taken out: the file is written anew beside itself, and takes its place whole.
 // Errors: conflict where there is an output and nobody said what to do with it, or another batch writes it; corrupt
-// where it holds something else than a batch's lines.
+// where it holds something else than a batch's lines, which restart does not drop either (conflict).
 Result<OpenedOutput> open_lines_output(const std::string& path, ExistingOutput existing);
 
 struct TableTarget {

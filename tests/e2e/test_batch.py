@@ -146,6 +146,10 @@ def test_an_output_that_is_there_needs_a_word(daemon, web, tmp_path):
     refused = daemon.run("batch", web.name, "--input", input, "--output", other, "--resume")
     assert refused.returncode == 1 and "line 1 is none of a batch's" in refused.stderr
     assert other.read_text() == '{"name": "mine"}\n'
+    # Not even the input, by a slip of the hand.
+    refused = daemon.run("batch", web.name, "--input", input, "--output", input, "--restart")
+    assert refused.returncode == 1 and "holds something else" in refused.stderr
+    assert len(lines_of(input)) == 3
     assert daemon.run("batch", web.name, "--input", input, "--resume").returncode == 1
 
 
@@ -267,6 +271,18 @@ def test_a_busy_function_is_waited_for(daemon, tmp_path):
     assert "2 ok, 0 failed" in done.stderr
     function.wait_log("GOT 2")
     assert got(function) == ["1", "1", "1", "2"]
+
+
+def test_what_hangs_or_crashes_fails_alone(daemon, tmp_path):
+    function = daemon.deploy(BATCH, "batch-frail")
+    input = write_lines(tmp_path / "in.jsonl", [{"n": 1, "sleep_ms": 30000}, {"n": 2, "do": "exit"}, {"n": 3}])
+    done = daemon.run("batch", function.name, "--input", input, "--timeout", 1, "--concurrency", 1)
+    assert done.returncode == 1
+    assert "1 ok, 2 failed" in done.stderr
+    found = outcomes_of(done)
+    assert found["1"]["status"] is None and "no answer within 1 s" in found["1"]["error"]
+    assert found["2"]["status"] == 502 and found["2"]["error"]
+    assert found["3"]["output"]["n"] == 3
 
 
 def test_a_full_queue_is_waited_for(daemon, tmp_path):
