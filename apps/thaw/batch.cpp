@@ -115,7 +115,7 @@ class Progress {
     std::fputs(text.c_str(), stderr);
   }
 
-  void show(const BatchCounts& counts) {
+  void show(const BatchCounts& counts, const std::string& waits) {
     const Clock::time_point now = Clock::now();
     if (!session_.terminal.err_is_terminal() || now - drawn_ < kRedrawEvery) return;
     drawn_ = now;
@@ -124,7 +124,8 @@ class Progress {
     const double rate = seconds > 0 ? static_cast<double>(tried) / seconds : 0;
     std::string text = options_.name + "  ";
     const std::optional<double> share = share_of(counts);
-    if (share) text += bar(*share);
+    // Of a narrow terminal the words need the room.
+    if (share && waits.empty()) text += bar(*share);
     text += std::to_string(counts.done()) + " done";
     if (counts.failed > 0) text += ", " + std::to_string(counts.failed) + " failed";
     if (counts.skipped > 0) text += ", " + std::to_string(counts.skipped) + " from before";
@@ -138,12 +139,15 @@ class Progress {
       const double left = seconds * (1 - *share) / (*share - share_before_);
       text += "  " + human_seconds(static_cast<std::uint64_t>(left) + 1) + " left";
     }
+    if (!waits.empty()) text += "  " + waits;
     line_.show(text);
   }
 
  private:
   std::optional<double> share_of(const BatchCounts& counts) const {
-    const std::optional<double> read = source_.share_read();
+    std::optional<double> read = source_.share_read();
+    // What was read ahead is not done yet.
+    if (read && counts.taken > 0) *read *= static_cast<double>(counts.done()) / static_cast<double>(counts.taken);
     if (!options_.limit || *options_.limit == 0) return read;
     const double limited = static_cast<double>(counts.done()) / static_cast<double>(*options_.limit);
     return std::clamp(std::max(read.value_or(0), limited), 0.0, 1.0);
@@ -227,9 +231,9 @@ BatchEnd run_job(Session& session, const BatchOptions& options, const BatchJob& 
                          .concurrency = options.concurrency,
                          .limit = options.limit,
                          .on_progress =
-                             [&](const BatchCounts& counts) {
+                             [&](const BatchCounts& counts, const std::string& waits) {
                                if (const std::string text = tick(); !text.empty()) progress.note(text);
-                               progress.show(counts);
+                               progress.show(counts, waits);
                              },
                          .on_interrupt =
                              [&] {

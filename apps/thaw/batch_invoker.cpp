@@ -117,6 +117,22 @@ bool BatchStop::sleep_for(milliseconds time) const {
   return !changed_.wait_for(lock, time, [&] { return level_ != Level::none; });
 }
 
+void BatchWaits::begin(std::string why) {
+  const std::lock_guard lock(mutex_);
+  ++count_;
+  why_ = std::move(why);
+}
+
+void BatchWaits::end() {
+  const std::lock_guard lock(mutex_);
+  --count_;
+}
+
+std::string BatchWaits::text() const {
+  const std::lock_guard lock(mutex_);
+  return count_ == 0 ? "" : std::to_string(count_) + " waiting: " + why_;
+}
+
 milliseconds BatchInvoker::with_jitter(milliseconds wait) {
   // Those that failed together do not come back together.
   std::uniform_int_distribution<milliseconds::rep> extra(0, wait.count() / 4);
@@ -190,10 +206,12 @@ Result<BatchOutcome> BatchInvoker::invoke(const BatchItem& item) {
   milliseconds waited{0};
   for (unsigned broken = 0; stop_.level() == BatchStop::Level::none;) {
     milliseconds pause{0};
+    std::string why;
     Result<BatchOutcome> outcome = send(item, pause);
     if (outcome.ok()) {
       if (pause.count() == 0 || waited >= kBusyMax) return outcome;
       waited += pause;
+      why = outcome->status == 429 ? "the function is busy (429)" : "thaw is not ready (503)";
     } else {
       const std::string& code = outcome.error().code;
       if (code == kTimeoutCode || code == kTooLargeCode || code == kInputCode)
@@ -204,10 +222,14 @@ Result<BatchOutcome> BatchInvoker::invoke(const BatchItem& item) {
         if (is_away) return outcome;
         return failed_outcome(item, outcome.error().message);
       }
+      why = is_away ? "thaw is away" : "the connection broke";
       pause = backoff;
       backoff = std::min(backoff * 2, kLastBackoff);
     }
-    if (!stop_.sleep_for(with_jitter(pause))) break;
+    waits_.begin(std::move(why));
+    const bool go_on = stop_.sleep_for(with_jitter(pause));
+    waits_.end();
+    if (!go_on) break;
   }
   return interrupted();
 }

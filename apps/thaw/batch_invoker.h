@@ -34,6 +34,20 @@ class BatchStop {
   Level level_ = Level::none;
 };
 
+// How many inputs are not under way now because something is waited for. Threads: any.
+class BatchWaits {
+ public:
+  void begin(std::string why);
+  void end();
+  // "3 waiting: WHY", of the last one that began; empty when none waits.
+  std::string text() const;
+
+ private:
+  mutable std::mutex mutex_;
+  unsigned count_ = 0;
+  std::string why_;
+};
+
 struct BatchTarget {
   bool takes_events = false;
   std::string method = "POST";
@@ -43,11 +57,11 @@ struct BatchTarget {
   unsigned retries = 5;
 };
 
-// Ownership: a connection of its own; the target and the stop outlive it. Threads: one at a time.
+// Ownership: a connection of its own; the target, the stop and the waits outlive it. Threads: one at a time.
 class BatchInvoker {
  public:
-  BatchInvoker(const Endpoint& endpoint, const BatchTarget& target, const BatchStop& stop)
-      : client_(endpoint), target_(target), stop_(stop) {}
+  BatchInvoker(const Endpoint& endpoint, const BatchTarget& target, const BatchStop& stop, BatchWaits& waits)
+      : client_(endpoint), target_(target), stop_(stop), waits_(waits) {}
 
   // Broken connections are tried anew, with longer and longer waits between; a full queue (429) and a daemon that is
   // starting or ending (503 with Retry-After) are waited for. Errors: the batch as a whole cannot go on, because the
@@ -62,6 +76,7 @@ class BatchInvoker {
   Client client_;
   const BatchTarget& target_;
   const BatchStop& stop_;
+  BatchWaits& waits_;
   std::minstd_rand random_{std::random_device{}()};
 };
 

@@ -44,7 +44,6 @@ void BatchReader::State::read() {
 }
 
 Status BatchReader::State::read_all() {
-  std::uint64_t taken = 0;
   while (!stopped && (!inputs.limit || taken < *inputs.limit)) {
     ASSIGN_OR_RETURN(std::optional<BatchItem> item, inputs.source->next());
     if (!item) break;

@@ -38,6 +38,8 @@ class BatchReader {
   // Drops what was read ahead.
   void stop();
   std::uint64_t skipped() const { return state_->skipped; }
+  // Read from the source, those that were skipped too.
+  std::uint64_t taken() const { return state_->taken; }
   // Why it could not read on.
   std::optional<Error> error() const;
 
@@ -50,6 +52,7 @@ class BatchReader {
     const Inputs inputs;
     BoundedQueue<BatchItem> queue;
     std::atomic<std::uint64_t> skipped = 0;
+    std::atomic<std::uint64_t> taken = 0;
     std::atomic<bool> stopped = false;
     std::mutex mutex;
     std::optional<Error> error;  // guarded by mutex

@@ -42,6 +42,8 @@ class Workshop {
 
   BoundedQueue<BatchOutcome>& outcomes() { return outcomes_; }
   std::uint64_t skipped() const { return reader_.skipped(); }
+  std::uint64_t taken() const { return reader_.taken(); }
+  std::string waits() const { return waits_.text(); }
 
   void stop(BatchStop::Level level) {
     stop_.request(level);
@@ -64,7 +66,7 @@ class Workshop {
 
  private:
   void send() {
-    BatchInvoker invoker(run_.endpoint, run_.target, stop_);
+    BatchInvoker invoker(run_.endpoint, run_.target, stop_, waits_);
     while (const std::optional<BatchItem> item = reader_.next()) {
       Result<BatchOutcome> outcome = invoker.invoke(*item);
       if (outcome.ok()) {
@@ -78,6 +80,7 @@ class Workshop {
 
   const BatchRun& run_;
   BatchStop stop_;
+  BatchWaits waits_;
   BatchReader reader_;
   BoundedQueue<BatchOutcome> outcomes_;
   std::atomic<unsigned> sending_;
@@ -147,7 +150,8 @@ BatchEnd run_batch_once(const BatchRun& run) {
       }
       interrupts.look(workshop);
       end.counts.skipped = workshop.skipped();
-      if (run.on_progress) run.on_progress(end.counts);
+      end.counts.taken = workshop.taken();
+      if (run.on_progress) run.on_progress(end.counts, workshop.waits());
     }
     if (Status kept = run.output.flush(); !kept.ok()) workshop.fail(std::move(kept).error());
     end.counts.skipped = workshop.skipped();

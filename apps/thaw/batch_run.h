@@ -20,6 +20,7 @@ struct BatchCounts {
   std::uint64_t ok = 0;
   std::uint64_t failed = 0;
   std::uint64_t skipped = 0;  // finished by a run before
+  std::uint64_t taken = 0;    // from the source, these and those that are not done yet
 
   std::uint64_t done() const { return ok + failed + skipped; }
 };
@@ -33,7 +34,8 @@ struct BatchRun {
   unsigned concurrency = 4;
   std::optional<std::uint64_t> limit;  // of inputs, those of runs before included
   // Called ten times a second and at each outcome, on the caller's thread.
-  std::function<void(const BatchCounts&)> on_progress;
+  // waits: what BatchWaits::text() gives.
+  std::function<void(const BatchCounts&, const std::string& waits)> on_progress;
   // At the first ctrl-C, on the caller's thread.
   std::function<void()> on_interrupt;
 };

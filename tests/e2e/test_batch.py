@@ -285,6 +285,19 @@ def test_what_hangs_or_crashes_fails_alone(daemon, tmp_path):
     assert found["3"]["output"]["n"] == 3
 
 
+def test_a_terminal_sees_what_is_waited_for(daemon, tmp_path):
+    function = daemon.deploy(BATCH, "batch-closed")
+    limit = f"/2017-10-31/functions/{function.name}/concurrency"
+    assert daemon.request("PUT", limit, json={"ReservedConcurrentExecutions": 0}).status_code == 200
+    input = write_lines(tmp_path / "in.jsonl", [{"n": 1}, {"n": 2}])
+    words = [str(harness.THAW), "batch", function.name, "--input", str(input), "--output", str(tmp_path / "out.jsonl")]
+    with terminal.Terminal(words, daemon.environment()) as screen:
+        screen.until("2 waiting: the function is busy (429)")
+        assert daemon.request("DELETE", limit).status_code == 204
+        screen.until("2 ok, 0 failed")
+        assert screen.exit_status() == 0
+
+
 def test_a_full_queue_is_waited_for(daemon, tmp_path):
     function = daemon.deploy(BATCH, "batch-queue", concurrency=1, queue_max=1)
     input = write_lines(tmp_path / "in.jsonl", [{"n": n, "sleep_ms": 50} for n in range(1, 21)])
@@ -336,7 +349,7 @@ def test_two_batches_do_not_share_an_output(daemon, web, tmp_path):
 
 
 def test_a_terminal_sees_how_far_it_is(daemon, web, tmp_path):
-    input = write_lines(tmp_path / "in.jsonl", [{"n": n, "sleep_ms": 100, "do": "fail" if n % 9 == 0 else "echo"} for n in range(1, 101)])
+    input = write_lines(tmp_path / "in.jsonl", [{"n": n, "sleep_ms": 100, "do": "fail" if n % 9 == 0 else "echo"} for n in range(1, 201)])
     words = [str(harness.THAW), "batch", web.name, "--input", str(input), "--output", str(tmp_path / "out.jsonl")]
     with terminal.Terminal(words, daemon.environment()) as screen:
         screen.until("failed")
@@ -622,7 +635,8 @@ def test_a_schedule_makes_a_file_for_each_run(daemon, web, tmp_path):
 
 def test_a_run_that_still_goes_on_makes_the_next_one_skipped(daemon, tmp_path):
     function = daemon.deploy(BATCH, "batch-slow")
-    input = write_lines(tmp_path / "in.jsonl", [{"n": 1, "sleep_ms": 2000}])
+    input = write_lines(tmp_path / "in.jsonl", [{"n": 1, "do": "wait"}])
+    release = lambda: function.request("POST", "/", json={"do": "release"})  # noqa: E731
     words = ["batch", function.name, "--input", input, "--schedule", "rate(1 minute)", "--output", f"sqlite:{tmp_path}/o.db"]
     with Scheduled(daemon, Clock(tmp_path), tmp_path / "log", *words) as batch:
         batch.until("waiting", 1)
@@ -630,12 +644,17 @@ def test_a_run_that_still_goes_on_makes_the_next_one_skipped(daemon, tmp_path):
         function.wait_log("GOT 1")
         batch.clock.forward(60)
         assert "still goes on" in batch.until("skipped", 1)[0]
+        release()
         batch.until("done", 1)
         batch.clock.forward(60)
-        harness.wait_for(lambda: len(got(function)) == 2, "the third time")
+        harness.wait_for(lambda: got(function).count("1") == 2, "the third time")
+        batch.process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            batch.process.wait(1)
+        release()
         # What is under way may end.
-        assert batch.end(signal.SIGINT) == 130
-        assert len(batch.lines("interrupted")) == 1
+        assert batch.process.wait(harness.HANG_S) == 130
+        assert len(batch.lines("interrupted: 1 input")) == 1
     assert len(rows_of(tmp_path / "o.db")) == 1
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 
 lock = threading.Lock()
+released = threading.Event()
 met = 0
 now = 0
 most = 0
@@ -57,6 +58,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         do = value.get("do", "echo")
         if do == "fail" or (do == "fail unless mended" and not os.environ.get("MENDED")):
             return self.answer(json.dumps({"message": f"{value['n']} cannot be done"}).encode(), status=422)
+        if do == "wait":
+            released.wait()
+            released.clear()
+        if do == "release":
+            released.set()
         if do == "text":
             return self.answer("Grüße\nvon hier".encode(), content_type="text/plain")
         if do == "bytes":
