@@ -11,7 +11,8 @@ import urllib.request
 import harness
 
 # Feast needs pandas and more, half a gigabyte: it is fetched into a virtual environment that stays.
-FEAST = "feast[redis]==0.54.0"
+# Its server calls MessageToDict() with an argument that protobuf 6 has no more.
+FEAST = ["feast[redis]==0.54.0", "protobuf<6"]
 FEAST_FOLDER = os.path.join(harness.ROOT, "build", "bench", "feast")
 POSTGRES_USER = "postgres"
 START_S = 120
@@ -59,8 +60,8 @@ class Redis(Server):
 class Postgres(Server):
     """As Debian configures it, but on a port and in a folder of its own."""
 
-    def __init__(self, folder):
-        self.port, self.folder = harness.free_port(), os.path.join(folder, "postgres")
+    def __init__(self, folder, *flags):
+        self.port, self.folder, self.flags = harness.free_port(), os.path.join(folder, "postgres"), flags
 
     def __enter__(self):
         binaries = sorted(path for path in ("/usr/lib/postgresql/%d/bin" % number for number in range(12, 30))
@@ -79,7 +80,7 @@ class Postgres(Server):
         with open(log, "wb") as out:
             self.process = subprocess.Popen(
                 [binaries[-1] + "/postgres", "-D", "data", "-p", str(self.port), "-c", "listen_addresses=127.0.0.1",
-                 "-c", f"unix_socket_directories={self.folder}"], stdout=out, stderr=out, **ids)
+                 "-c", f"unix_socket_directories={self.folder}", *self.flags], stdout=out, stderr=out, **ids)
         wait_for(lambda: b"ready to accept connections" in open(log, "rb").read(), self.process, log, "postgres")
         return self
 
@@ -127,9 +128,9 @@ class Feast(Server):
         if os.access(program, os.X_OK):
             return None
         shutil.rmtree(FEAST_FOLDER, ignore_errors=True)
-        print(f"fetching {FEAST}, half a gigabyte", file=sys.stderr)
+        print(f"fetching {FEAST[0]}, half a gigabyte", file=sys.stderr)
         for command in ([sys.executable, "-m", "venv", FEAST_FOLDER],
-                        [os.path.join(FEAST_FOLDER, "bin", "pip"), "install", "--quiet", FEAST]):
+                        [os.path.join(FEAST_FOLDER, "bin", "pip"), "install", "--quiet", *FEAST]):
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode != 0:
                 shutil.rmtree(FEAST_FOLDER, ignore_errors=True)
