@@ -14,8 +14,7 @@
 //
 // Weaker than a queue with transactions: put() of several, and `next` of a settlement, are several messages. The server
 // or this process may go in their midst: a part of a put that failed may be in the queue; an event whose `next` is
-// stored may be given out again, and its `next` be put twice. A server that is killed may bring
-// back what was deleted in its last seconds. Nothing that was promised is lost.
+// stored may be given out again, and its `next` be put twice. Nothing that was promised is lost.
 #pragma once
 
 #include <chrono>

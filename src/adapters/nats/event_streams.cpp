@@ -17,6 +17,7 @@ constexpr std::size_t kHeadBytesMax = 8 << 10;
 // JetStream's error codes (nats-server, errors.json).
 constexpr int kInsufficientResources = 10023;
 constexpr int kStorageExceeded = 10047;
+constexpr int kSequenceNotFound = 10043;
 constexpr int kDeleteFailed = 10057;
 constexpr int kWrongLastSequence = 10071;
 constexpr int kStoreFailed = 10077;
@@ -197,7 +198,7 @@ Status EventStreams::erase(std::span<const std::uint64_t> sequences) {
   std::vector<NatsRequest> requests;
   bodies.reserve(sequences.size());
   for (const std::uint64_t sequence : sequences) {
-    bodies.push_back(R"({"seq":)" + std::to_string(sequence) + R"(,"no_erase":true})");
+    bodies.push_back(R"({"seq":)" + std::to_string(sequence) + "}");
     requests.push_back({.subject = "$JS.API.STREAM.MSG.DELETE." + stream_, .body = bodies.back()});
   }
   for (std::size_t at = 0; at < requests.size(); at += kBatchMax) {
@@ -209,8 +210,8 @@ Status EventStreams::erase(std::span<const std::uint64_t> sequences) {
       boost::system::error_code error;
       const json::value parsed = json::parse(body_of(answer.get()), error);
       if (error) return connection_.unavailable("an answer cannot be read");
-      // One that is not there is refused with this code.
-      if (const auto refused = api_error(parsed); refused && refused->code != kDeleteFailed)
+      const auto refused = api_error(parsed);
+      if (refused && refused->code != kSequenceNotFound && refused->code != kDeleteFailed)
         return connection_.unavailable(refused->description);
     }
   }
@@ -218,9 +219,7 @@ Status EventStreams::erase(std::span<const std::uint64_t> sequences) {
 }
 
 void EventStreams::erase_later(std::uint64_t sequence) {
-  (void)connection_
-      .tell("$JS.API.STREAM.MSG.DELETE." + stream_, R"({"seq":)" + std::to_string(sequence) + R"(,"no_erase":true})")
-      .ok();
+  (void)connection_.tell("$JS.API.STREAM.MSG.DELETE." + stream_, R"({"seq":)" + std::to_string(sequence) + "}").ok();
 }
 
 Result<std::vector<NatsMessage>> EventStreams::get(std::span<const std::uint64_t> sequences) {

@@ -57,7 +57,9 @@ class EventStreams {
   // Answers in the order of the requests; one that had none is `failed`.
   Result<std::vector<Stored>> store(std::span<const NatsRequest> requests);
 
-  // Those that are there no more are passed over. Errors: unavailable when one was not answered.
+  // Overwritten in the server's files, too: what is deleted without that may come back when the server is killed (2.9
+  // writes its lists of deleted messages every two minutes). Those that are there no more are passed over. Errors:
+  // unavailable when one was not answered.
   Status erase(std::span<const std::uint64_t> sequences);
   // The same without waiting for the answer.
   void erase_later(std::uint64_t sequence);
