@@ -22,6 +22,10 @@ Result<std::unique_ptr<ServeFeatures>> ServeFeatures::open(const ServeConfig& co
   options.cached_rows_max = online.cache != nullptr ? kInlineRowsMax : 0;
   options.status = [&online] { return online.status(); };
   features->api_ = std::make_unique<gateway::FeaturesApi>(*features->store_, options);
+  ASSIGN_OR_RETURN(
+      features->offline_,
+      ServeOffline::open(*features->store_, {.folder = folder, .upload_bytes_max = config.upload_max_mb << 20}));
+  features->api_->use_offline(features->offline_->api());
   return features;
 }
 

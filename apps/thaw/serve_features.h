@@ -8,6 +8,7 @@
 #include "config.h"
 #include "features/feature_store.h"
 #include "gateway/features_api.h"
+#include "serve_offline.h"
 #include "serve_online_stores.h"
 
 namespace thaw::cli {
@@ -26,6 +27,7 @@ class ServeFeatures {
 
   ServeOnlineStore online_;
   std::unique_ptr<features::FeatureStore> store_;
+  std::unique_ptr<ServeOffline> offline_;
   std::unique_ptr<gateway::FeaturesApi> api_;
 };
 

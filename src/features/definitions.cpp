@@ -126,13 +126,7 @@ json::object to_json(const FeatureView& view) {
     features.push_back(std::move(feature));
   }
   object["features"] = std::move(features);
-  if (view.source) {
-    json::object source{{"path", view.source->path}};
-    add_text(source, "format", view.source->format);
-    source["timestamp_field"] = view.source->timestamp_field;
-    add_text(source, "created_field", view.source->created_field);
-    object["source"] = std::move(source);
-  }
+  if (view.source) object["source"] = to_json(*view.source);
   if (view.vector) {
     object["vector"] = json::object{{"feature", view.vector->feature},
                                     {"dimensions", view.vector->dimensions},

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "features/source.h"
 #include "model/feature.h"
 
 namespace thaw::features {
@@ -22,7 +23,6 @@ inline constexpr std::size_t kDefinitionsBytesMax = 8 << 20;  // of a TOML or JS
 inline constexpr std::size_t kFeatureServicesMax = 1024;
 inline constexpr std::size_t kPushSourcesMax = 1024;
 inline constexpr std::size_t kDescriptionBytesMax = 1024;
-inline constexpr std::size_t kSourcePathBytesMax = 2048;
 inline constexpr std::uint64_t kTtlSecondsMax = 100ULL * 365 * 86400;
 
 // Columns of rows that are no features.
@@ -34,16 +34,6 @@ struct EntityKey {
   model::FeatureType type;  // no list, and none of the float types
 
   bool operator==(const EntityKey&) const = default;
-};
-
-// Where rows of the past lie: the files at an address, and what their columns are called.
-struct ViewSource {
-  std::string path;    // file:…, s3://…, http(s)://…
-  std::string format;  // parquet, csv or jsonl; empty: as the path ends
-  std::string timestamp_field{kEventTimestamp};
-  std::string created_field;  // empty: the files have none
-
-  bool operator==(const ViewSource&) const = default;
 };
 
 enum class VectorMetric : std::uint8_t { cosine, l2, inner_product };
@@ -63,7 +53,7 @@ struct FeatureView {
   std::vector<EntityKey> entities;  // in the order of their names
   std::uint64_t ttl_s = 0;          // 0: values never get too old
   std::vector<model::FeatureField> features;
-  std::optional<ViewSource> source;
+  std::optional<Source> source;
   std::optional<VectorSettings> vector;
   bool online = true;  // whether rows may be written to the online store
 

@@ -161,23 +161,6 @@ Status read_features(const Fields& fields, FeatureView& view) {
   return {};
 }
 
-Status read_source(const json::object& object, FeatureView& view, const std::string& where) {
-  const Fields fields(object, where + ": source");
-  RETURN_IF_ERROR(fields.only({"path", "format", "timestamp_field", "created_field"}));
-  ViewSource source;
-  ASSIGN_OR_RETURN(source.path, fields.text("path", kSourcePathBytesMax));
-  if (source.path.empty()) return fields.error("path", "must say where the rows are");
-  ASSIGN_OR_RETURN(source.format, fields.text("format", 16));
-  if (!source.format.empty() && source.format != "parquet" && source.format != "csv" && source.format != "jsonl")
-    return fields.error("format", "must be parquet, csv or jsonl");
-  ASSIGN_OR_RETURN(source.timestamp_field,
-                   fields.text("timestamp_field", model::kFeatureNameBytesMax, kEventTimestamp));
-  if (source.timestamp_field.empty()) return fields.error("timestamp_field", "must not be empty");
-  ASSIGN_OR_RETURN(source.created_field, fields.text("created_field", model::kFeatureNameBytesMax));
-  view.source = std::move(source);
-  return {};
-}
-
 Status read_vector(const json::object& object, FeatureView& view, const std::string& where) {
   const Fields fields(object, where + ": vector");
   RETURN_IF_ERROR(fields.only({"feature", "dimensions", "metric"}));
@@ -212,7 +195,11 @@ Result<FeatureView> read_view(const Fields& fields) {
   RETURN_IF_ERROR(read_entities(named, view));
   RETURN_IF_ERROR(read_features(named, view));
   ASSIGN_OR_RETURN(const json::object* source, named.object("source"));
-  if (source != nullptr) RETURN_IF_ERROR(read_source(*source, view, named.where()));
+  if (source != nullptr) {
+    auto read = source_from_json(*source);
+    if (!read.ok()) return invalid_argument(named.where() + ": " + read.error().message);
+    view.source = std::move(*read);
+  }
   ASSIGN_OR_RETURN(const json::object* vector, named.object("vector"));
   if (vector != nullptr) RETURN_IF_ERROR(read_vector(*vector, view, named.where()));
   return view;

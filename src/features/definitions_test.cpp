@@ -24,8 +24,13 @@ features = [
   {name = "embedding", type = "array(float32)"},
 ]
 [feature_view.source]
-path = "file:stats.parquet"
+kind = "postgres"
+url = "postgresql://me@db/shop"
+table = "stats"
 timestamp_field = "event_time"
+created_timestamp_field = "created"
+timestamp_unit = "ms"
+field_mapping = {rate = "conv_rate"}
 [feature_view.vector]
 feature = "embedding"
 dimensions = 3
@@ -64,7 +69,11 @@ TEST(Definitions, AFileHasViewsServicesAndPushSources) {
   ASSERT_EQ(stats.features.size(), 3U);
   EXPECT_EQ(stats.features[0].type, (model::FeatureType{FeatureScalar::float32, false}));
   EXPECT_EQ(stats.features[2].type, (model::FeatureType{FeatureScalar::float32, true}));
+  EXPECT_EQ(stats.source->kind, SourceKind::postgres);
   EXPECT_EQ(stats.source->timestamp_field, "event_time");
+  EXPECT_EQ(stats.source->timestamp_unit_us, 1000);
+  EXPECT_EQ(column_of(*stats.source, "conv_rate"), "rate");
+  EXPECT_EQ(column_of(*stats.source, "trips"), "trips");
   EXPECT_EQ(stats.vector->metric, VectorMetric::l2);
   EXPECT_EQ(read->views.at("orders").entities[0].name, "driver_id");
   EXPECT_EQ(read->services.at("ranking").features[1], (FeatureReference{"orders", "count"}));
@@ -110,6 +119,16 @@ TEST(Definitions, ErrorsNameTheDefinitionTheFieldAndTheLimit) {
               HasSubstr("Float64 is not possible for an entity"));
   EXPECT_THAT(error_of(view(id + one) + "[feature_view.vector]\nfeature = \"f\"\ndimensions = 3\n"),
               HasSubstr("vector: feature: must name a feature of the view of type Array(Float32)"));
+  const std::string source = view(id + one) + "[feature_view.source]\n";
+  EXPECT_THAT(error_of(source), HasSubstr("feature_view 'v': source.kind is missing"));
+  EXPECT_THAT(error_of(source + "kind = \"parquet\"\n"), HasSubstr("source.kind must be csv, sqlite or postgres"));
+  EXPECT_THAT(error_of(source + "kind = \"csv\"\n"), HasSubstr("source.path is missing"));
+  EXPECT_THAT(error_of(source + "kind = \"csv\"\npath = \"a\"\ntable = \"t\"\n"), HasSubstr("this source is csv"));
+  EXPECT_THAT(error_of(source + "kind = \"sqlite\"\npath = \"a\"\n"), HasSubstr("source.table or source.query"));
+  EXPECT_THAT(error_of(source + "kind = \"postgres\"\ntable = \"t\"\n"), HasSubstr("source.url is missing"));
+  EXPECT_THAT(error_of(source + "kind = \"csv\"\npath = 3\n"), HasSubstr("source.path must be a string"));
+  EXPECT_THAT(error_of(source + "kind = \"csv\"\npath = \"a\"\ncreated = \"b\"\n"),
+              HasSubstr("source.created is not known"));
   EXPECT_THAT(error_of(view(id + one) + view(id + one)), HasSubstr("it is there twice"));
   EXPECT_THAT(error_of("[[feature_service]]\nname = \"s\"\nfeatures = [\"f\"]\n"), HasSubstr("must be VIEW:FEATURE"));
   EXPECT_THAT(error_of("[[feature_service]]\nname = \"s\"\nfeatures = [\"v:f\"]\n"),

@@ -93,8 +93,9 @@ Status read_times(const json::object& columns, const FeatureView& view, std::vec
     if (!ms.ok()) return in_column(time, i, ms.error().message);
     rows[i].event_ms = *ms;
   }
-  const std::string made =
-      view.source && columns.contains(view.source->created_field) ? view.source->created_field : std::string(kCreated);
+  const std::string made = view.source && columns.contains(view.source->created_timestamp_field)
+                               ? view.source->created_timestamp_field
+                               : std::string(kCreated);
   if (!columns.contains(made)) return {};
   ASSIGN_OR_RETURN(const json::array* created, column_of(columns, made, rows.size()));
   for (std::size_t i = 0; i < rows.size(); ++i) {

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/uuid.h"
 #include "gateway/answers.h"
+#include "gateway/offline_features_api.h"
 #include "http/message.h"
 #include "http/off_loop.h"
 
@@ -91,7 +92,9 @@ Result<json::object> described(const std::map<std::string, One, std::less<>>& al
 }  // namespace
 
 bool is_feature_path(std::string_view path) { return path == kGetOnline || path == kHealth || is_feature_write(path); }
-bool is_feature_write(std::string_view path) { return path == kPush || path == kWrite; }
+bool is_feature_write(std::string_view path) {
+  return path == kPush || path == kWrite || OfflineFeaturesApi::is_path(path);
+}
 
 FeaturesApi::FeaturesApi(features::FeatureStore& store, FeaturesApiOptions options)
     : store_(store), options_(options), workers_(std::max(1U, options.threads)) {}
@@ -122,6 +125,10 @@ http::Task<Status> FeaturesApi::dispatch(http::Exchange& exchange, std::string_v
   }
   if (method != "POST") co_return no_method();
   if (path == kGetOnline) co_return co_await get_online(exchange);
+  if (OfflineFeaturesApi::is_path(path)) {
+    if (offline_ == nullptr) co_return Error(ErrorKind::unsupported, "this daemon reads no sources");
+    co_return co_await offline_->handle(exchange, path);
+  }
   co_return co_await write(exchange, path == kPush);
 }
 
@@ -190,6 +197,11 @@ http::Task<Status> FeaturesApi::write(http::Exchange& exchange, bool push) {
   co_return co_await exchange.respond({.body = "null"});
 }
 
+Status FeaturesApi::forget(const std::string& view) {
+  if (offline_ == nullptr) return {};
+  return offline_->forget(view);
+}
+
 bool FeaturesApi::is_control_path(std::string_view path) {
   return path == kControl || path.starts_with(std::string(kControl) + "/");
 }
@@ -202,6 +214,8 @@ http::Task<Status> FeaturesApi::control(http::Exchange& exchange, std::string_vi
     if (method != "GET") co_return no_method();
     co_return co_await answer_json(exchange, 200, features::to_json(*store_.definitions()));
   }
+  if (offline_ != nullptr && OfflineFeaturesApi::is_control_path(path))
+    co_return co_await offline_->control(exchange, path, query);
   path.remove_prefix(1);
   if (path == "status") {
     if (method != "GET") co_return no_method();
@@ -222,8 +236,11 @@ http::Task<Status> FeaturesApi::control_one(http::Exchange& exchange, const std:
     co_return Error{ErrorKind::not_found, "the control API has no such path"};
   const std::string_view method = exchange.request().method;
   if (method == "DELETE") {
-    const Status removed = co_await http::off_loop(workers_, exchange.loop(), [&] {
-      if (view) return store_.remove_view(name);
+    const Status removed = co_await http::off_loop(workers_, exchange.loop(), [&]() -> Status {
+      if (view) {
+        RETURN_IF_ERROR(store_.remove_view(name));
+        return forget(name);
+      }
       return service ? store_.remove_service(name) : store_.remove_push_source(name);
     });
     if (!removed.ok()) co_return removed.error();
@@ -248,7 +265,10 @@ http::Task<Status> FeaturesApi::apply(http::Exchange& exchange, const Query& que
       co_await http::off_loop(workers_, exchange.loop(), [&]() -> Result<std::vector<features::Applied>> {
         ASSIGN_OR_RETURN(const features::Definitions changes, toml ? features::parse_definitions_toml(body->bytes())
                                                                    : features::parse_definitions_json(body->bytes()));
-        return store_.apply(changes, mode);
+        ASSIGN_OR_RETURN(std::vector<features::Applied> all, store_.apply(changes, mode));
+        for (const features::Applied& one : all)
+          if (one.dropped_rows) RETURN_IF_ERROR(forget(one.name));
+        return all;
       });
   if (!applied.ok()) co_return applied.error();
   json::array results;

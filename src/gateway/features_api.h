@@ -3,11 +3,13 @@
 //   POST   /get-online-features      {"features" or "feature_service", "entities", "full_feature_names"}
 //   POST   /push                     {"push_source_name", "df", "to"}
 //   POST   /write-to-online-store    {"feature_view_name", "df"}
+//   POST   /materialize, /materialize-incremental   see offline_features_api.h
 //   GET    /health
 //
 //   GET    /thaw/v1/features                     all definitions
 //   POST   /thaw/v1/features?force=1             adds and replaces: JSON, or TOML as application/toml
 //   GET    /thaw/v1/features/status              the online store and its caches
+//   …      /thaw/v1/features/materialize, jobs, historical   see offline_features_api.h
 //   GET    /thaw/v1/features/views/NAME          also services/NAME, push-sources/NAME; DELETE
 #pragma once
 
@@ -26,6 +28,8 @@
 #include "http/server.h"
 
 namespace thaw::gateway {
+
+class OfflineFeaturesApi;
 
 // Of a request's body.
 inline constexpr std::size_t kFeatureReadBytesMax = 8 << 20;
@@ -57,6 +61,9 @@ class FeaturesApi {
   // Waits for what is under way.
   ~FeaturesApi();
 
+  // Before the first request; it outlives this. Without it there are no sources.
+  void use_offline(OfflineFeaturesApi& offline) { offline_ = &offline; }
+
   // Feast's paths. The caller was admitted.
   http::Task<> handle(http::Exchange& exchange, std::string_view target);
 
@@ -78,9 +85,12 @@ class FeaturesApi {
   http::Task<Status> write(http::Exchange& exchange, bool push);
   http::Task<Result<HeldBody>> read_body(http::Exchange& exchange, std::size_t bytes_max);
   http::Task<Status> apply(http::Exchange& exchange, const Query& query);
+  // After the rows of a view went.
+  Status forget(const std::string& view);
   http::Task<Status> control_one(http::Exchange& exchange, const std::string& kind, const std::string& name);
 
   features::FeatureStore& store_;
+  OfflineFeaturesApi* offline_ = nullptr;
   const FeaturesApiOptions options_;
   std::atomic<std::uint64_t> held_bytes_{0};
   std::atomic<std::int64_t> logged_s_{0};  // when the online store's being away was logged last

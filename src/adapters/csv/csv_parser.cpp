@@ -89,18 +89,4 @@ Error CsvParser::error(const std::string& what) const {
   return invalid_argument("record " + std::to_string(records_ended_ + 1) + " (the header is record 1): " + what);
 }
 
-void append_csv_field(std::string& line, const CsvField& field) {
-  if (!field) return;
-  if (!field->empty() && field->find_first_of(",\"\r\n") == std::string::npos) {
-    line += *field;
-    return;
-  }
-  line += '"';
-  for (const char byte : *field) {
-    if (byte == '"') line += '"';
-    line += byte;
-  }
-  line += '"';
-}
-
 }  // namespace thaw::adapters

@@ -49,7 +49,4 @@ class CsvParser {
   std::string broken_;  // a bound that was passed
 };
 
-// One field as a file has it: in quotes where that is needed. An empty one that is no NULL is "".
-void append_csv_field(std::string& line, const CsvField& field);
-
 }  // namespace thaw::adapters

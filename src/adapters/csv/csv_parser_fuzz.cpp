@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "adapters/csv/csv_parser.h"
+#include "base/csv_text.h"
 
 namespace {
 
@@ -45,7 +46,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     kept.push_back(record);
     for (std::size_t i = 0; i < record.size(); ++i) {
       if (i > 0) written += ',';
-      thaw::adapters::append_csv_field(written, record[i]);
+      thaw::append_csv_field(written, record[i]);
     }
     written += "\r\n";
   }

@@ -1,6 +1,6 @@
 #include "adapters/csv/csv_table.h"
 
-#include "adapters/csv/csv_parser.h"
+#include "base/csv_text.h"
 #include "base/folder_for_test.h"
 #include "ports/table_reader_contract_test.h"
 

@@ -57,11 +57,14 @@ bool is_number(PgType type) {
   }
 }
 
+constexpr std::int64_t kFirstUs = -62'135'596'800'000'000;  // the year 1
+constexpr std::int64_t kLastUs = 253'402'300'799'999'999;   // the year 9999
+
 // A bound as SQL compares it with a column of the type; empty when it cannot.
 std::string bound_text(PgType type, std::int64_t time_us, std::int64_t number_unit_us) {
   if (is_number(type)) return std::to_string(time_us) + "::numeric / " + std::to_string(number_unit_us);
   if (type == PgType::date || type == PgType::timestamp || type == PgType::timestamptz)
-    return "'" + format_iso_time_us(time_us) + "'::timestamptz";
+    return "'" + format_iso_time_us(std::clamp(time_us, kFirstUs, kLastUs)) + "'::timestamptz";
   return {};
 }
 
