@@ -13,6 +13,7 @@
 #include "completion.h"
 #include "doctor.h"
 #include "features_command_line.h"
+#include "offline_features.h"
 #include "text.h"
 
 namespace thaw::cli {
@@ -49,6 +50,7 @@ struct CommandLine {
   ScheduleOptions schedule;
   ModelsOptions models;
   FeaturesOptions features;
+  OfflineFeaturesOptions offline_features;
   std::string shell;
   std::vector<std::string> words;
 
@@ -109,6 +111,7 @@ CommandLine::CommandLine() {
   add_schedules();
   add_models();
   add_features(app, features);
+  add_offline_features(*app.get_subcommand("features"), offline_features);
   add_others();
   for (CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
     if (command->get_name() != "__complete") command->group("Commands");
@@ -410,6 +413,8 @@ int dispatch(CommandLine& line, const std::function<int(const ServeConfig&)>& se
   if (name == "publish") return run_publish(session, line.publish);
   if (name == "versions") return run_versions(session, line.versions_name);
   if (name == "alias") return run_alias(session, alias_action(*command), line.alias);
+  if (name == "features" && is_offline_features(*command))
+    return run_offline_features(session, *command, line.offline_features);
   if (name == "features") return run_features(session, features_action(*command), line.features);
   if (name == "schedule") return run_schedule(session, schedule_action(*command), line.schedule);
   if (name == "models") return run_models(session, models_action(*command), line.models);

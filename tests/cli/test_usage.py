@@ -15,7 +15,8 @@ COMMANDS = [
 ]
 NESTED = ["alias set", "alias list", "alias rm", "schedule add", "schedule list", "schedule remove",
           "models pull", "models push", "models list", "models rm",
-          "features apply", "features list", "features describe", "features delete", "features get", "features push"]
+          "features apply", "features list", "features describe", "features delete", "features get", "features push",
+          "features materialize", "features materialize-incremental", "features jobs", "features historical"]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS, *NESTED])

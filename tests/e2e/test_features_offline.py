@@ -5,7 +5,9 @@ import datetime
 import io
 import os
 import random
+import signal
 import sqlite3
+import subprocess
 import time
 
 import harness
@@ -333,3 +335,52 @@ def test_requests_for_historical_features_that_are_wrong(daemon, folder):
     uneven = {"features": [features], "entities": {"driver_id": [1], "event_timestamp": []}}
     refused(daemon.request("POST", "/thaw/v1/features/historical", json=uneven), 400, "event_timestamp")
     assert historical(daemon, "driver_id,event_timestamp\n", features=features).text == "driver_id,event_timestamp,rate\n"
+
+
+def test_the_command_line_materializes_and_joins(daemon, folder):
+    define(daemon, "offline_cli", kind="csv", path=write_csv(folder / "rides.csv", ROWS))
+    done = daemon.run("features", "materialize", "--start", "2026-01-01", "--end", "2026-01-03", "offline_cli")
+    assert done.returncode == 0, done.stderr
+    assert "offline_cli: 2 entities written, of 6 rows from 2026-01-01T00:00:00Z to 2026-01-03T00:00:00Z" in done.stdout
+    assert "; 1 without a time or an entity passed over" in done.stdout
+    done = daemon.run("features", "materialize-incremental", "2026-01-04", "offline_cli")
+    assert (done.returncode, "from 2026-01-03T00:00:00Z" in done.stdout) == (0, True), done.stderr
+    assert online(daemon, "offline_cli", 1, 3) == [(0.3, 30, ["later"]), (0.5, 50, None)]
+    assert "offline_cli" in daemon.run("features", "jobs").stdout
+    entities = folder / "entities.csv"
+    entities.write_text("driver_id,event_timestamp\n1,2026-01-01T12:00:00Z\n")
+    words = ["features", "historical", "--entities", entities, "--features", "offline_cli:rate,offline_cli:trips"]
+    assert daemon.run(*words).stdout == "driver_id,event_timestamp,rate,trips\n1,2026-01-01T12:00:00Z,0.1,10\n"
+    output = folder / "train.csv"
+    done = daemon.run(*words, "--output", output, "--full-names")
+    assert done.returncode == 0, done.stderr
+    assert output.read_text().splitlines()[0] == "driver_id,event_timestamp,offline_cli__rate,offline_cli__trips"
+    entities.write_text("driver_id,event_timestamp\nx,2026-01-01T12:00:00Z\n")
+    output.unlink()
+    failed = daemon.run(*words, "--output", output)
+    assert failed.returncode == 1 and "row 1 of the entities, column driver_id" in failed.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["entities.csv", "rides.csv"]
+    write_csv(folder / "rides.csv", [[1, "2026-01-02", "", "fast", 1, ""]])
+    failed = daemon.run("features", "materialize", "offline_cli")
+    assert failed.returncode == 1 and '"fast" is no number' in failed.stderr
+
+
+def test_ctrl_c_cancels_the_job(daemon, folder):
+    write_sqlite(folder / "endless.db", ROWS)
+    query = (
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) "
+        "SELECT 1 AS driver_id, '2026-01-02' AS at, NULL AS made, 0.5 AS conv_rate, 1 AS trips, NULL AS tags FROM n"
+    )
+    define(daemon, "offline_ctrl_c", kind="sqlite", path=str(folder / "endless.db"), query=query)
+
+    def job():
+        jobs = daemon.get("/thaw/v1/features/jobs").json()["Jobs"]
+        return next((one for one in jobs if one["Views"][0]["Name"] == "offline_ctrl_c"), None)
+
+    command = [str(harness.THAW), "features", "materialize", "offline_ctrl_c"]
+    process = subprocess.Popen(command, env=daemon.environment(), stderr=subprocess.PIPE, text=True)
+    harness.wait_for(job, "the job to be there")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=harness.HANG_S)
+    assert process.returncode == 130 and "interrupted" in said
+    assert job()["State"] == "cancelled"
