@@ -2,8 +2,10 @@
 
 #include "adapters/csv/csv_table.h"
 #include "adapters/postgres/table.h"
+#include "adapters/postgres/table_append.h"
 #include "adapters/sqlite/row_spool.h"
 #include "adapters/sqlite/table.h"
+#include "adapters/sqlite/table_append.h"
 #include "base/sys.h"
 
 namespace thaw::cli {
@@ -13,8 +15,12 @@ constexpr std::uint64_t kSpoolBytesMax = 16ULL << 30;  // of one spool
 
 using Table = Result<std::unique_ptr<ports::TableReader>>;
 
+std::string path_of(const std::string& folder, const features::Source& source) {
+  return source.path.starts_with('/') ? source.path : folder + "/" + source.path;
+}
+
 Table open_source(const std::string& folder, const features::Source& source, const ports::TableRequest& request) {
-  const std::string path = source.path.starts_with('/') ? source.path : folder + "/" + source.path;
+  const std::string path = path_of(folder, source);
   switch (source.kind) {
     case features::SourceKind::csv:
       return adapters::open_csv_table(path, request);
@@ -24,6 +30,17 @@ Table open_source(const std::string& folder, const features::Source& source, con
       return adapters::open_postgres_table({.url = source.url, .table = source.table, .query = source.query}, request);
   }
   return internal_error("a source of no kind");
+}
+
+Status append(const std::string& folder, const features::Source& source, const features::SourceRows& rows) {
+  if (source.kind == features::SourceKind::csv)
+    return invalid_argument(
+        "to: the source is a CSV file, which is read alone: push to a table of SQLite or PostgreSQL");
+  if (source.table.empty())
+    return invalid_argument("to: the source is a query, which can only be read: push to a source with a table");
+  if (source.kind == features::SourceKind::postgres)
+    return adapters::append_postgres_rows(source.url, source.table, rows.columns, rows.json);
+  return adapters::append_sqlite_rows(path_of(folder, source), source.table, rows.columns, rows.json);
 }
 
 }  // namespace
@@ -52,6 +69,8 @@ Result<std::unique_ptr<ServeOffline>> ServeOffline::open(features::FeatureStore&
           .folder = spool,
           .upload_bytes_max = options.upload_bytes_max,
           .open_source = open,
+          .append = [files](const features::Source& source,
+                            const features::SourceRows& rows) { return append(files, source, rows); },
           .open_csv = [](const std::string& path) { return adapters::open_csv_table(path, {}); },
           .make_spool = make_spool});
   return offline;

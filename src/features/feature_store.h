@@ -120,6 +120,8 @@ class FeatureStore {
   // Rows as columns of equal length: the entities, all features, event_timestamp, and created where it is known.
   // Returns the number of rows. Errors: invalid_argument names the column and the row.
   Result<std::size_t> write_columns(std::string_view view, const boost::json::object& columns);
+  // The rows of such columns. Errors: as write_columns().
+  static Result<std::vector<FeatureRow>> rows_of(const FeatureView& view, const boost::json::object& columns);
   Result<std::size_t> push(std::string_view source, const boost::json::object& columns);
 
   ports::OnlineStore& online() { return online_; }

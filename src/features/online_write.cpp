@@ -170,6 +170,10 @@ Status FeatureStore::write_rows(const FeatureView& view, std::span<const Feature
   return batch.empty() ? Status() : flush();
 }
 
+Result<std::vector<FeatureRow>> FeatureStore::rows_of(const FeatureView& view, const json::object& columns) {
+  return rows_of_columns(view, columns);
+}
+
 Result<std::size_t> FeatureStore::write_columns(std::string_view name, const json::object& columns) {
   const auto all = definitions();
   const auto view = all->views.find(name);

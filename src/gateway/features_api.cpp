@@ -45,6 +45,7 @@ http::Task<Status> answer_feature_error(http::Exchange& exchange, const Error& e
 struct WriteRequest {
   std::string name;
   json::object columns;
+  std::string to = "online";
 };
 
 Result<WriteRequest> parse_write(std::string_view body, bool push) {
@@ -54,18 +55,22 @@ Result<WriteRequest> parse_write(std::string_view body, bool push) {
   json::value parsed = json::parse(body, failed, {}, options);
   if (failed || !parsed.is_object()) return invalid_argument("the request body is no JSON object");
   json::object& object = parsed.get_object();
+  WriteRequest request;
   const char* const field = push ? "push_source_name" : "feature_view_name";
   ASSIGN_OR_RETURN(const auto name, string_of(object, field));
   if (!name || name->empty()) return invalid_argument(std::string(field) + ": must be a name");
   if (push) {
     ASSIGN_OR_RETURN(const auto to, string_of(object, "to"));
-    if (to && *to != "online")
-      return invalid_argument("to: must be online: rows are pushed to the online store, and to no offline store");
+    if (to && *to != "online" && *to != "offline" && *to != "online_and_offline")
+      return invalid_argument("to: must be online, offline or online_and_offline");
+    request.to = to.value_or(request.to);
   }
   json::value* frame = object.if_contains("df");
   if (frame == nullptr || !frame->is_object())
     return invalid_argument("df: must be an object of columns, like {\"driver_id\": [1001], \"conv_rate\": [0.5]}");
-  return WriteRequest{*name, std::move(frame->get_object())};
+  request.name = *name;
+  request.columns = std::move(frame->get_object());
+  return request;
 }
 
 std::string_view result_text(features::Applied::Kind kind) {
@@ -191,10 +196,24 @@ http::Task<Status> FeaturesApi::write(http::Exchange& exchange, bool push) {
   if (!body.ok()) co_return body.error();
   const auto rows = co_await http::off_loop(workers_, exchange.loop(), [&]() -> Result<std::size_t> {
     ASSIGN_OR_RETURN(const WriteRequest request, parse_write(body->bytes(), push));
+    if (request.to != "online") return push_offline(request.name, request.columns, request.to == "online_and_offline");
     return push ? store_.push(request.name, request.columns) : store_.write_columns(request.name, request.columns);
   });
   if (!rows.ok()) co_return rows.error();
   co_return co_await exchange.respond({.body = "null"});
+}
+
+Result<std::size_t> FeaturesApi::push_offline(const std::string& name, const json::object& columns, bool online_too) {
+  if (offline_ == nullptr) return Error{ErrorKind::unsupported, "this daemon has no sources"};
+  const auto all = store_.definitions();
+  const auto source = all->push_sources.find(name);
+  if (source == all->push_sources.end())
+    return Error{ErrorKind::not_found, "there is no push source '" + name.substr(0, model::kFeatureNameBytesMax) + "'"};
+  const features::FeatureView& view = all->views.at(source->second.view);
+  ASSIGN_OR_RETURN(const std::vector<features::FeatureRow> rows, features::FeatureStore::rows_of(view, columns));
+  RETURN_IF_ERROR(offline_->append(view, rows));
+  if (online_too) RETURN_IF_ERROR(store_.write_rows(view, rows));
+  return rows.size();
 }
 
 Status FeaturesApi::forget(const std::string& view) {

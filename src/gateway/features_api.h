@@ -85,6 +85,8 @@ class FeaturesApi {
   http::Task<Status> write(http::Exchange& exchange, bool push);
   http::Task<Result<HeldBody>> read_body(http::Exchange& exchange, std::size_t bytes_max);
   http::Task<Status> apply(http::Exchange& exchange, const Query& query);
+  // To the source of the view, and to the online store where that is wanted too: after the source has them.
+  Result<std::size_t> push_offline(const std::string& name, const boost::json::object& columns, bool online_too);
   // After the rows of a view went.
   Status forget(const std::string& view);
   http::Task<Status> control_one(http::Exchange& exchange, const std::string& kind, const std::string& name);

@@ -90,6 +90,13 @@ OfflineFeaturesApi::~OfflineFeaturesApi() {
   workers_.join();
 }
 
+Status OfflineFeaturesApi::append(const features::FeatureView& view, std::span<const features::FeatureRow> rows) const {
+  if (!view.source)
+    return invalid_argument("to: the feature view " + view.name + " has no source that rows could be pushed to");
+  ASSIGN_OR_RETURN(const features::SourceRows appended, features::source_rows(view, rows));
+  return options_.append(*view.source, appended);
+}
+
 bool OfflineFeaturesApi::is_path(std::string_view path) { return path == kMaterialize || path == kIncremental; }
 
 http::Task<Status> OfflineFeaturesApi::handle(http::Exchange& exchange, std::string_view path) {

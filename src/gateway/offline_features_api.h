@@ -22,6 +22,7 @@
 #include "features/feature_store.h"
 #include "features/historical.h"
 #include "features/materialize_jobs.h"
+#include "features/source_rows.h"
 #include "gateway/control_request.h"
 #include "http/server.h"
 
@@ -35,6 +36,7 @@ struct OfflineFeaturesOptions {
   std::uint64_t upload_bytes_max = 0;  // of entities as CSV
   std::uint64_t answer_bytes_max = 16ULL << 30;
   features::OpenSource open_source;
+  features::AppendToSource append;
   features::MakeTable open_csv;
   ports::MakeRowSpool make_spool;
 };
@@ -54,6 +56,8 @@ class OfflineFeaturesApi {
   static bool is_control_path(std::string_view path);
   http::Task<Status> control(http::Exchange& exchange, std::string_view path, const Query& query);
 
+  // To the source of the view. Errors: invalid_argument where it has none, or it can only be read.
+  Status append(const features::FeatureView& view, std::span<const features::FeatureRow> rows) const;
   // After the rows of a view went.
   Status forget(const std::string& view) { return jobs_.forget(view); }
 

@@ -384,3 +384,63 @@ def test_ctrl_c_cancels_the_job(daemon, folder):
     _, said = process.communicate(timeout=harness.HANG_S)
     assert process.returncode == 130 and "interrupted" in said
     assert job()["State"] == "cancelled"
+
+
+def push(daemon, name, to):
+    source = {"push_source": [{"name": f"{name}_push", "view": name}]}
+    assert daemon.request("POST", "/thaw/v1/features", json=source).status_code == 200
+    frame = {
+        "driver_id": [7, 8],
+        "rate": [0.5, None],
+        "trips": [1, 2],
+        "tags": [["a", 'b"'], None],
+        "event_timestamp": ["2026-01-02T01:00:00+01:00", "2026-01-03T00:00:00Z"],
+    }
+    return daemon.request("POST", "/push", json={"push_source_name": f"{name}_push", "df": frame, "to": to})
+
+
+def check_pushed(daemon, name):
+    done = push(daemon, name, "offline")
+    assert (done.status_code, done.json()) == (200, None), done.text
+    assert online(daemon, name, 7, 8) == [None, None]
+    assert materialize(daemon, name, "2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z").status_code == 200
+    assert online(daemon, name, 7, 8) == [(0.5, 1, ["a", 'b"']), None]
+    assert push(daemon, name, "online_and_offline").status_code == 200
+    assert online(daemon, name, 7, 8) == [(0.5, 1, ["a", 'b"']), (None, 2, None)]
+
+
+def test_rows_are_pushed_to_sqlite(folder, own_daemon):
+    offline = own_daemon.data / "features" / "offline"
+    write_sqlite(offline / "rides.db", ROWS)
+    owner = offline.stat()
+    os.chown(offline / "rides.db", owner.st_uid, owner.st_gid)
+    define(own_daemon, "pushed_sqlite", kind="sqlite", path="rides.db", table="rides")
+    check_pushed(own_daemon, "pushed_sqlite")
+    with sqlite3.connect(offline / "rides.db") as database:
+        rows = database.execute("SELECT driver_id, at, conv_rate, tags FROM rides WHERE driver_id > 6 LIMIT 2").fetchall()
+    database.close()
+    assert rows == [(7, "2026-01-02T00:00:00Z", 0.5, '["a","b\\""]'), (8, "2026-01-03T00:00:00Z", None, None)]
+
+
+@pytest.mark.skipif(bool(postgres.missing()), reason=postgres.missing() or "-")
+def test_rows_are_pushed_to_postgresql(daemon):
+    with postgres.Postgres() as server:
+        server.sql("CREATE TABLE rides (driver_id int, at timestamptz, made timestamptz, conv_rate float8, trips int, tags text[])")
+        define(daemon, "pushed_postgres", kind="postgres", url=server.url, table="rides")
+        check_pushed(daemon, "pushed_postgres")
+        assert server.sql("SELECT driver_id, tags FROM rides LIMIT 1") == '7\t{a,"b\\""}\n'
+        server.sql("ALTER TABLE rides ADD CHECK (trips > 1) NOT VALID")
+        refused = push(daemon, "pushed_postgres", "offline")
+        assert refused.status_code == 422 and "rides" in refused.json()["detail"], refused.text
+        assert server.sql("SELECT count(*) FROM rides") == "4\n"
+
+
+def test_sources_that_are_only_read_refuse_pushes(daemon, folder):
+    define(daemon, "pushed_csv", kind="csv", path=write_csv(folder / "rides.csv", ROWS))
+    refused = push(daemon, "pushed_csv", "online_and_offline")
+    assert refused.status_code == 422 and "CSV" in refused.json()["detail"]
+    assert online(daemon, "pushed_csv", 7) == [None]
+    path = write_sqlite(folder / "rides.db", ROWS)
+    define(daemon, "pushed_query", kind="sqlite", path=path, query="SELECT * FROM rides")
+    refused = push(daemon, "pushed_query", "offline")
+    assert refused.status_code == 422 and "query" in refused.json()["detail"]
