@@ -45,7 +45,7 @@ void upsert(std::map<std::string, One, std::less<>>& all, const std::map<std::st
 }  // namespace
 
 FeatureStore::FeatureStore(ports::OnlineStore& online, std::string registry_path)
-    : online_(online), registry_path_(std::move(registry_path)) {}
+    : online_(online), registry_path_(std::move(registry_path)), indexes_(online) {}
 
 Result<std::unique_ptr<FeatureStore>> FeatureStore::open(ports::OnlineStore& online, std::string registry_path) {
   std::unique_ptr<FeatureStore> store(new FeatureStore(online, std::move(registry_path)));
@@ -108,6 +108,9 @@ Result<std::vector<Applied>> FeatureStore::apply(const Definitions& changes, App
   }
   RETURN_IF_ERROR(save_registry(registry_path_, after));
   publish(std::move(after));
+  for (const Applied& one : applied) {
+    if (one.what == "feature_view" && one.kind != Applied::Kind::unchanged) indexes_.forget(one.name);
+  }
   return applied;
 }
 
@@ -132,6 +135,7 @@ Status FeatureStore::remove_view(std::string_view name) {
   after.views.erase(view);
   RETURN_IF_ERROR(save_registry(registry_path_, after));
   publish(std::move(after));
+  indexes_.forget(name);
   return {};
 }
 

@@ -21,6 +21,7 @@
 #include "base/result.h"
 #include "features/definitions.h"
 #include "features/row_codec.h"
+#include "features/view_indexes.h"
 #include "ports/online_store.h"
 
 namespace thaw::features {
@@ -77,6 +78,45 @@ struct OnlineAnswer {
 // Feast's GetOnlineFeaturesResponse as its server writes it; a result of stale rows says so of each in "stale".
 std::string to_json(const OnlineAnswer& answer);
 
+// The rows of a view whose vectors are nearest to a query.
+struct SearchRequest {
+  std::string view;
+  std::vector<double> query;
+  std::optional<boost::json::object> entities;  // instead of it: the vector of this entity
+  std::size_t top_k = 10;
+  std::optional<bool> approximate;  // vector_index.h decides otherwise
+  std::size_t effort = kSearchEffortDefault;
+  boost::json::object filter;         // entity keys and features: a value, or an array of those that may be
+  std::vector<std::string> features;  // to give out
+};
+
+struct SearchHit {
+  std::vector<model::FeatureValue> entities;
+  std::vector<Cell> features;  // as they were asked for
+  double distance = 0;
+  double score = 0;
+  std::int64_t event_ms = 0;
+};
+
+struct SearchAnswer {
+  std::vector<EntityKey> entities;
+  std::vector<model::FeatureField> features;
+  std::vector<SearchHit> hits;  // the nearest first
+  bool exact = true;
+};
+
+// {"results": [{"entities", "distance", "score", "features"}], "exact"}
+std::string to_json(const SearchAnswer& answer);
+
+// Feast's way to ask: features of one view, or a service that has such alone.
+struct DocumentsRequest {
+  std::vector<std::string> features;
+  std::string service;
+  std::vector<double> query;
+  std::size_t top_k = 10;
+  bool full_names = false;
+};
+
 enum class ApplyMode : std::uint8_t {
   keep_rows,  // what would make rows unreadable is refused
   drop_rows,  // the rows of such views go
@@ -111,6 +151,11 @@ class FeatureStore {
   Result<OnlineAnswer> get_online(OnlineRequest request);
   // The same where it takes no waiting, from a cache; else nothing.
   Result<std::optional<OnlineAnswer>> get_online_now(const OnlineRequest& request);
+  // The first search of a view reads all of its rows. Errors: invalid_argument names the field; too_large; unavailable
+  // while another search reads them.
+  Result<SearchAnswer> search(const SearchRequest& request);
+  // With a column "distance" behind the features.
+  Result<OnlineAnswer> search_documents(const DocumentsRequest& request);
   // How many rows of the online store the request is about, where that is known without it; for scheduling.
   std::size_t rows_of(const OnlineRequest& request) const;
 
@@ -143,6 +188,7 @@ class FeatureStore {
 
   ports::OnlineStore& online_;
   const std::string registry_path_;
+  ViewIndexes indexes_;
   // Writes of rows share it, changes of definitions have it alone: no row is written by a definition that is gone. Held
   // across the online store's I/O.
   std::shared_mutex changing_;

@@ -155,6 +155,12 @@ Status FeatureStore::write_rows(const FeatureView& view, std::span<const Feature
   std::size_t bytes = 0;
   const auto flush = [&]() -> Status {
     const Status written = online_.write(view.name, batch);
+    // After an error any number of rows may be there.
+    if (written.ok()) {
+      indexes_.written(view, current->second.slots, batch);
+    } else {
+      indexes_.forget(view.name);
+    }
     batch.clear();
     bytes = 0;
     return written;

@@ -23,7 +23,10 @@ namespace json = boost::json;
 constexpr std::string_view kGetOnline = "/get-online-features";
 constexpr std::string_view kPush = "/push";
 constexpr std::string_view kWrite = "/write-to-online-store";
+constexpr std::string_view kSearch = "/search";
+constexpr std::string_view kDocuments = "/retrieve-online-documents";
 constexpr std::string_view kHealth = "/health";
+constexpr unsigned kSearchThreads = 4;
 constexpr std::string_view kControl = "/thaw/v1/features";
 constexpr std::size_t kFrameDepthMax = 8;
 // Bodies up to this are parsed on the loop that has them.
@@ -96,15 +99,20 @@ Result<json::object> described(const std::map<std::string, One, std::less<>>& al
 
 }  // namespace
 
-bool is_feature_path(std::string_view path) { return path == kGetOnline || path == kHealth || is_feature_write(path); }
+bool is_feature_path(std::string_view path) {
+  return path == kGetOnline || path == kHealth || path == kSearch || path == kDocuments || is_feature_write(path);
+}
 bool is_feature_write(std::string_view path) {
   return path == kPush || path == kWrite || OfflineFeaturesApi::is_path(path);
 }
 
 FeaturesApi::FeaturesApi(features::FeatureStore& store, FeaturesApiOptions options)
-    : store_(store), options_(options), workers_(std::max(1U, options.threads)) {}
+    : store_(store), options_(options), workers_(std::max(1U, options.threads)), searchers_(kSearchThreads) {}
 
-FeaturesApi::~FeaturesApi() { workers_.join(); }
+FeaturesApi::~FeaturesApi() {
+  workers_.join();
+  searchers_.join();
+}
 
 http::Task<> FeaturesApi::handle(http::Exchange& exchange, std::string_view target) {
   const std::string_view path = target.substr(0, target.find('?'));
@@ -134,6 +142,7 @@ http::Task<Status> FeaturesApi::dispatch(http::Exchange& exchange, std::string_v
     if (offline_ == nullptr) co_return Error(ErrorKind::unsupported, "this daemon reads no sources");
     co_return co_await offline_->handle(exchange, path);
   }
+  if (path == kSearch || path == kDocuments) co_return co_await search(exchange, path == kDocuments);
   co_return co_await write(exchange, path == kPush);
 }
 
@@ -201,6 +210,23 @@ http::Task<Status> FeaturesApi::write(http::Exchange& exchange, bool push) {
   });
   if (!rows.ok()) co_return rows.error();
   co_return co_await exchange.respond({.body = "null"});
+}
+
+http::Task<Status> FeaturesApi::search(http::Exchange& exchange, bool documents) {
+  const auto body = co_await read_body(exchange, kFeatureReadBytesMax);
+  if (!body.ok()) co_return body.error();
+  const auto answer = co_await http::off_loop(searchers_, exchange.loop(), [&]() -> Result<std::string> {
+    if (documents) {
+      ASSIGN_OR_RETURN(const features::DocumentsRequest request, parse_documents_request(body->bytes()));
+      ASSIGN_OR_RETURN(const features::OnlineAnswer found, store_.search_documents(request));
+      return features::to_json(found);
+    }
+    ASSIGN_OR_RETURN(const features::SearchRequest request, parse_search_request(body->bytes()));
+    ASSIGN_OR_RETURN(const features::SearchAnswer found, store_.search(request));
+    return features::to_json(found);
+  });
+  if (!answer.ok()) co_return answer.error();
+  co_return co_await exchange.respond({.body = *answer});
 }
 
 Result<std::size_t> FeaturesApi::push_offline(const std::string& name, const json::object& columns, bool online_too) {

@@ -4,6 +4,8 @@
 //   POST   /push                     {"push_source_name", "df", "to"}
 //   POST   /write-to-online-store    {"feature_view_name", "df"}
 //   POST   /materialize, /materialize-incremental   see offline_features_api.h
+//   POST   /retrieve-online-documents   {"features" or "feature_service", "query", "top_k"}
+//   POST   /search                   {"feature_view", "query" or "entities", "top_k", "filter", "features", …}
 //   GET    /health
 //
 //   GET    /thaw/v1/features                     all definitions
@@ -46,13 +48,16 @@ struct FeaturesApiOptions {
   std::function<boost::json::object()> status;
 };
 
-// Whether the target is one of Feast's paths.
+// Whether the target is one of Feast's paths, or the search's.
 bool is_feature_path(std::string_view path);
 // Whether a request to it changes values: such are the control API's callers' alone.
 bool is_feature_write(std::string_view path);
 
 // What a request's body asks for. Errors: invalid_argument names the field.
 Result<features::OnlineRequest> parse_online_request(std::string_view body);
+
+Result<features::SearchRequest> parse_search_request(std::string_view body);
+Result<features::DocumentsRequest> parse_documents_request(std::string_view body);
 
 // Ownership: borrows the store. Threads: any loop; what waits for the online store runs on threads of its own.
 class FeaturesApi {
@@ -83,6 +88,7 @@ class FeaturesApi {
   // Nothing: not without waiting.
   Result<std::optional<OnlineText>> answer_now(features::OnlineRequest& request);
   http::Task<Status> write(http::Exchange& exchange, bool push);
+  http::Task<Status> search(http::Exchange& exchange, bool documents);
   http::Task<Result<HeldBody>> read_body(http::Exchange& exchange, std::size_t bytes_max);
   http::Task<Status> apply(http::Exchange& exchange, const Query& query);
   // To the source of the view, and to the online store where that is wanted too: after the source has them.
@@ -97,6 +103,7 @@ class FeaturesApi {
   std::atomic<std::uint64_t> held_bytes_{0};
   std::atomic<std::int64_t> logged_s_{0};  // when the online store's being away was logged last
   boost::asio::thread_pool workers_;
+  boost::asio::thread_pool searchers_;  // a search may be long: reads and writes do not wait behind it
 };
 
 }  // namespace thaw::gateway

@@ -61,6 +61,7 @@ LIBRARIES: dict[str, set[str]] = {
     "csv.h": {"src/adapters"},
     "libpq": {"src/adapters"},
     "hiredis/": {"src/adapters"},
+    "hnswlib/": {"src/features"},
     "archive": {"src/control", "apps/thaw"},
     "curl/": {"src/adapters", "apps/thaw"},
     "expat.h": {"src/adapters"},
