@@ -72,18 +72,24 @@ def rows(ranges, places):
         yield cell, [one[0] for one in found], [one[1] for one in found], len(found), "2026-01-01T00:00:00Z"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", nargs="?", default=HERE / "places.csv", type=pathlib.Path)
-    output = parser.parse_args().output
+def write(output, places):
+    """The rows of the places as CSV; how many there are."""
     count = 0
     with open(output, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["geohash", "animals", "weights", "count", "event_timestamp"])
-        for cell, classes, weights, kinds, when in rows(list(animals()), cells()):
+        for cell, classes, weights, kinds, when in rows(list(animals()), places):
             writer.writerow([cell, json.dumps(classes), json.dumps(weights), kinds, when])
             count += 1
-    print(f"{output}: {count} cells")
+    return count
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=pathlib.Path, help="features/offline/places.csv below the daemon's data folder")
+    output = parser.parse_args().output
+    output.parent.mkdir(parents=True, exist_ok=True)
+    print(f"{output}: {write(output, cells())} cells")
 
 
 if __name__ == "__main__":

@@ -21,23 +21,14 @@ import geohash  # noqa: E402
 import make_places  # noqa: E402
 
 
-def rows_of(cells):
-    """The rows that make_places.py writes, of these cells alone."""
-    rows = {name: [] for name in ("geohash", "animals", "weights", "count", "event_timestamp")}
-    for row in make_places.rows(list(make_places.animals()), cells):
-        for name, value in zip(rows, row):
-            rows[name].append(value)
-    return rows
-
-
-def load_places(daemon, cells=None):
-    applied = daemon.request("POST", "/thaw/v1/features", data=(ANIMALS / "features.toml").read_bytes(),
-                             headers={"Content-Type": "application/toml"})
-    assert applied.status_code == 200, applied.text
-    cells = cells or [(geohash.encode(*place, 3), *place) for place in PLACES.values()]
-    body = {"feature_view_name": "places", "df": rows_of(cells)}
-    answer = daemon.request("POST", "/write-to-online-store", json=body)
-    assert answer.status_code == 200, answer.text
+def load_places(daemon):
+    """As the example's README says it, for a few places."""
+    folder = daemon.data / "features" / "offline"
+    folder.mkdir(parents=True, exist_ok=True)
+    make_places.write(folder / "places.csv", [(geohash.encode(*place, 3), *place) for place in PLACES.values()])
+    for words in (["apply", ANIMALS / "features.toml"], ["materialize", "places"]):
+        done = daemon.run("features", *words)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
