@@ -139,7 +139,7 @@ test_python() {
   if [[ -n $name ]]; then select=(-k "$name"); fi
   # Debian's own Python, which has Debian's modules; another python3 may come first on PATH.
   "$@" env "THAW_BIN=$ROOT/build/release/bin" "THAW_BINARY=$ROOT/build/release/bin/thaw" PYTHONDONTWRITEBYTECODE=1 \
-    timeout --foreground --signal=INT --kill-after=60 1500 /usr/bin/python3 -m pytest "$ROOT/tests/$folder" --rootdir "$ROOT/tests/$folder" \
+    timeout --foreground --signal=INT --kill-after=60 2400 /usr/bin/python3 -m pytest "$ROOT/tests/$folder" --rootdir "$ROOT/tests/$folder" \
     -p no:cacheprovider --junitxml "$results/pytest.xml" --durations 5 "${select[@]}" |
     tee "$results/pytest.log" || status=$?
   printf '%s: %s\n' "$folder" "$(tail -n 1 -- "$results/pytest.log")" >"$results/closing.txt"
