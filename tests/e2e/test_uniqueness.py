@@ -234,7 +234,8 @@ def test_wsgi(runtime):
     assert ran == ["after"]
 
 
-def test_the_examples_copy_of_the_runtime_is_the_runtime():
+@pytest.mark.parametrize("example", ["animals", "fastapi-hello"])
+def test_the_examples_copy_of_the_runtime_is_the_runtime(example):
     root = pathlib.Path(__file__).resolve().parents[2]
-    copy = root / "examples" / "fastapi-hello" / "thaw_runtime.py"
+    copy = root / "examples" / example / "thaw_runtime.py"
     assert copy.read_bytes() == (root / "runtimes" / "python" / "thaw_runtime.py").read_bytes()
