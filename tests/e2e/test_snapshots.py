@@ -60,6 +60,12 @@ class Version:
 
     def wait_zero(self):
         harness.wait_for(lambda: not self.function.processes(), "no process of the function")
+        # What has just been killed is not known to be gone for a moment, and a request would be given to it.
+        harness.wait_for(lambda: not self.environments(), "no environment of the version")
+
+    def environments(self):
+        answer = self.daemon.get(f"/2015-03-31/functions/{self.name}?Qualifier={self.number}")
+        return answer.json()["Thaw"]["Environments"] if answer.status_code == 200 else []
 
     def kill_processes(self):
         for pid in self.function.processes():
