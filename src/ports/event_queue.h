@@ -37,6 +37,19 @@ struct NewEvent {
   std::int64_t due_ms = 0;  // given out from then on
 };
 
+// Errors: invalid_argument, naming what is beyond its bound.
+inline Status check_events(std::span<const NewEvent> events) {
+  for (const NewEvent& event : events) {
+    if (event.id.empty() || event.id.size() > kEventIdBytesMax)
+      return invalid_argument("an event's id must have 1 to " + std::to_string(kEventIdBytesMax) + " bytes");
+    if (event.lane.empty() || event.lane.size() > kEventLaneBytesMax)
+      return invalid_argument("an event's lane must have 1 to " + std::to_string(kEventLaneBytesMax) + " bytes");
+    if (event.body.size() > kEventBodyBytesMax)
+      return invalid_argument("an event's body must have at most " + std::to_string(kEventBodyBytesMax) + " bytes");
+  }
+  return {};
+}
+
 struct TakenEvent {
   std::uint64_t handle = 0;  // names this lease in settle()
   std::string id;

@@ -35,22 +35,6 @@ std::int64_t now_ms() {
       .count();
 }
 
-Status check(const NewEvent& event) {
-  if (event.id.empty() || event.id.size() > ports::kEventIdBytesMax)
-    return invalid_argument("an event's id must have 1 to " + std::to_string(ports::kEventIdBytesMax) + " bytes");
-  if (event.lane.empty() || event.lane.size() > ports::kEventLaneBytesMax)
-    return invalid_argument("an event's lane must have 1 to " + std::to_string(ports::kEventLaneBytesMax) + " bytes");
-  if (event.body.size() > ports::kEventBodyBytesMax)
-    return invalid_argument("an event's body must have at most " + std::to_string(ports::kEventBodyBytesMax) +
-                            " bytes");
-  return {};
-}
-
-Status check_all(std::span<const NewEvent> events) {
-  for (const NewEvent& event : events) RETURN_IF_ERROR(check(event));
-  return {};
-}
-
 EventRecord record_of(const NewEvent& event) {
   return {.lane = event.lane, .accepted_ms = event.accepted_ms, .due_ms = event.due_ms};
 }
@@ -73,7 +57,7 @@ class NatsEventQueue final : public ports::EventQueue {
   }
 
   Status put(std::span<const NewEvent> events) override {
-    RETURN_IF_ERROR(check_all(events));
+    RETURN_IF_ERROR(ports::check_events(events));
     std::uint64_t bytes = 0;
     for (const NewEvent& event : events) bytes += event.body.size();
     {
@@ -132,7 +116,7 @@ class NatsEventQueue final : public ports::EventQueue {
   }
 
   Status settle(std::span<const Settlement> settlements) override {
-    for (const Settlement& settlement : settlements) RETURN_IF_ERROR(check_all(settlement.next));
+    for (const Settlement& settlement : settlements) RETURN_IF_ERROR(ports::check_events(settlement.next));
     // What follows an event is stored before it goes: a crash in between gives it out again, and loses nothing.
     std::vector<Ended> ended;
     {

@@ -54,22 +54,6 @@ std::int64_t now_ms() {
       .count();
 }
 
-Status check(const NewEvent& event) {
-  if (event.id.empty() || event.id.size() > ports::kEventIdBytesMax)
-    return invalid_argument("an event's id must have 1 to " + std::to_string(ports::kEventIdBytesMax) + " bytes");
-  if (event.lane.empty() || event.lane.size() > ports::kEventLaneBytesMax)
-    return invalid_argument("an event's lane must have 1 to " + std::to_string(ports::kEventLaneBytesMax) + " bytes");
-  if (event.body.size() > ports::kEventBodyBytesMax)
-    return Error{ErrorKind::invalid_argument,
-                 "an event's body must have at most " + std::to_string(ports::kEventBodyBytesMax) + " bytes"};
-  return {};
-}
-
-Status check_all(std::span<const NewEvent> events) {
-  for (const NewEvent& event : events) RETURN_IF_ERROR(check(event));
-  return {};
-}
-
 // Threads: mutex_ guards the connection and everything else; it is held across writes, which is what the lock is for:
 // SQLite has one writer.
 class EventStore final : public ports::EventQueue {
@@ -97,7 +81,7 @@ class EventStore final : public ports::EventQueue {
   }
 
   Status put(std::span<const NewEvent> events) override {
-    RETURN_IF_ERROR(check_all(events));
+    RETURN_IF_ERROR(ports::check_events(events));
     std::uint64_t bytes = 0;
     for (const NewEvent& event : events) bytes += event.body.size();
     const std::lock_guard lock(mutex_);
@@ -145,7 +129,7 @@ class EventStore final : public ports::EventQueue {
   }
 
   Status settle(std::span<const Settlement> settlements) override {
-    for (const Settlement& settlement : settlements) RETURN_IF_ERROR(check_all(settlement.next));
+    for (const Settlement& settlement : settlements) RETURN_IF_ERROR(ports::check_events(settlement.next));
     const std::lock_guard lock(mutex_);
     // An event that comes back for the want of this record is done twice, which the port allows.
     ASSIGN_OR_RETURN(auto transaction, SqliteTransaction::begin(database_, Durability::relaxed));
